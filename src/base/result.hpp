@@ -1,0 +1,59 @@
+// What: the one way an operation that can fail says so (no exception leaves src/). [style.md, "Errors"]
+// Result<T> holds either a value or an Error{code, errno, operation, detail}. Thread safety: as a plain value.
+// Callers: every layer. HF_CHECK (check.hpp) is for our own bugs only, never for user input or worker input.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace holdfast {
+
+enum class ErrorCode {
+  os_error,          // a system call failed; err_no says how
+  invalid_argument,  // the caller gave something outside the documented range
+  protocol_error,    // bytes from another process that make no sense
+  closed,            // the pool (or the peer) is closed
+  timed_out,
+  broken,            // the pool cannot start workers
+  unsupported,       // the kernel lacks what is needed
+  exhausted,         // a limit (descriptors, memory) was reached
+};
+
+struct Error {
+  ErrorCode code = ErrorCode::os_error;
+  int err_no = 0;                // errno at the failure, 0 when it was none
+  const char* operation = "";    // "memfd_create", "ring.decode"; static storage
+  std::string detail;            // for a person; may be empty
+
+  /// "memfd_create: Too many open files (worker 3)".
+  std::string message() const;
+};
+
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(google-explicit-constructor): `return value;`
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor): `return error;`
+
+  bool ok() const { return state_.index() == 0; }
+  explicit operator bool() const { return ok(); }
+  T& value() & { return std::get<0>(state_); }
+  const T& value() const& { return std::get<0>(state_); }
+  T&& value() && { return std::get<0>(std::move(state_)); }
+  T& operator*() & { return value(); }
+  T&& operator*() && { return std::get<0>(std::move(state_)); }
+  T* operator->() { return &value(); }
+  Error& error() & { return std::get<1>(state_); }
+  const Error& error() const& { return std::get<1>(state_); }
+  Error&& error() && { return std::get<1>(std::move(state_)); }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+struct Unit {};
+using Status = Result<Unit>;
+inline Status ok_status() { return Unit{}; }
+
+}  // namespace holdfast

@@ -1,0 +1,182 @@
+// What: the pool itself, without a language: jobs in, settled items out. Owns the pool's one mutex, the scheduler, the workers and
+// the supervisor thread. Called by the C++ API (include/holdfast/pool.hpp) and by python/bindings.
+//
+// Threads: every public method may be called from any thread, WITHOUT the GIL for those named wait_* (they sleep; at most
+// `max_sleep`), with or without it for the others (they hold the mutex for microseconds; the supervisor never needs the GIL).
+// Nothing here calls back into user code or touches a Python object. A wait_* returns Waited::interrupted at EINTR so that the
+// caller can run its signal handlers and call again: no state is held between two calls (the drainer's role neither).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/types.hpp"
+#include "holdfast/exit_report.hpp"
+#include "holdfast/outcome.hpp"
+#include "holdfast/policy.hpp"
+#include "pool/payload.hpp"
+#include "sys/fd.hpp"
+
+namespace holdfast::pool {
+
+struct EngineOptions {
+  std::uint32_t workers = 1;
+  std::uint64_t max_chunks_per_worker = 0;     // maxtasksperchild; 0 = none
+  std::uint32_t max_restarts = 10;
+  std::uint64_t max_deaths = 0;
+  Nanos grace = std::chrono::seconds(5);
+  Nanos start_deadline = std::chrono::seconds(60);   // from `start` to hello
+  bool kill_children_on_recycle = false;
+  std::size_t keep_buffer_bytes = std::size_t{1} << 30;  // argument buffers kept for reuse
+};
+
+/// What the zygote must be born with. The launcher (C++: fork; Python: os.fork or exec) gives these descriptors to the zygote
+/// process, which sends zygote_hello on `socket`.
+struct ZygoteSeed {
+  UniqueFd socket;          // the zygote's end; closed in the parent once the zygote runs
+  int bell_fd = -1;         // owned by the engine
+  int parent_pidfd = -1;    // owned by the engine: a pidfd of this process
+};
+
+/// How an item is settled, as a reader gets it.
+struct Settled {
+  ItemIndex item = 0;
+  OutcomeKind kind = OutcomeKind::pending;
+  OutcomeKind failure = OutcomeKind::pending;       // kind == skipped: what happened
+  std::uint32_t attempts = 0;                       // runs used, when the failure was a death or a time-out
+  Payload payload;                                  // done, raised (also skipped after raised)
+  std::shared_ptr<const ExitReport> report;         // died, timed_out (also skipped after those)
+};
+
+/// One interned function (its pickled bytes), sent to a worker once. Kept while somebody holds it.
+class Function;
+using FunctionRef = std::shared_ptr<Function>;
+
+struct JobRequest {
+  FunctionRef function;
+  std::uint16_t call_mode = 0;      // opaque here; for the worker's runner
+  std::uint16_t flags = 0;
+  ItemBatch items;
+  bool open = false;                // lazy: extend() brings more items
+  std::uint64_t chunk_size = 1;
+  std::uint64_t window = 0;         // open jobs: items taken and not yet consumed, at most; 0 = no limit
+  Policies policies;
+  bool dispatch = false;            // its completion is handed to wait_dispatch() (callbacks)
+};
+
+class Job;                          // opaque; shared_ptr keeps the results
+using JobRef = std::shared_ptr<Job>;
+
+enum class Waited : std::uint8_t { ready, interrupted, timed_out, ended };   // ended: the engine is over, nothing will come
+
+struct WorkerInfo {
+  WorkerId worker = 0;
+  std::int64_t identity = 0;        // 1, 2, ...: for names
+  int pid = 0;                      // 0 = not started yet
+  bool alive = false;
+  bool ready = false;               // initializer done
+  ExitReport report;                // when not alive
+};
+
+struct Stats {
+  std::uint64_t items_submitted = 0, items_settled = 0, items_done = 0, items_raised = 0, items_died = 0;
+  std::uint64_t deaths = 0, retries = 0, workers_started = 0, failed_starts = 0, items_taken_back = 0;
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+  Nanos last_news{0};               // last death: first evidence -> settled
+};
+
+/// Something for the Python dispatcher thread, in completion order.
+struct DispatchEvent {
+  enum class Kind : std::uint8_t { job_done, note, workers_changed } kind = Kind::job_done;
+  JobRef job;                       // job_done
+  Payload note;                     // note: a warning from a worker that belongs to no task (encoded by the runner)
+  WorkerId worker = 0;
+};
+
+struct KilledItem {
+  FunctionRef function;
+  std::uint16_t call_mode = 0;
+  Payload item;                     // the encoded arguments (a private copy)
+  ExitReport report;
+  OutcomeKind outcome = OutcomeKind::died;   // what was settled: died, timed_out or skipped
+};
+
+enum class EngineState : std::uint8_t { running, closed, terminated, aborted, broken };
+
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  static Result<std::shared_ptr<Engine>> create(const EngineOptions& options);
+  ~Engine();                                     // kills what is left, joins the supervisor; never blocks longer than a kill takes
+
+  // --- birth ---
+  Result<ZygoteSeed> prepare_zygote();           // call again to replace a dead one
+  /// The zygote runs. `on_exit_reap`: the zygote is a child of this process (fork) and must be waited for at the end.
+  Status zygote_running(int pid, bool is_our_child);
+  /// Starts the supervisor and the first workers.
+  Status start();
+  /// Until each of the first workers has a pid (or has failed to start).
+  Waited wait_started(Nanos max_sleep);
+  /// Until the zygote has died and must be forked again by the caller (the restarter thread).
+  Waited wait_zygote_needed(Nanos max_sleep);
+
+  // --- work ---
+  FunctionRef intern_function(ByteSpan pickled);
+  const Payload& function_bytes(const Function& function) const;
+  std::shared_ptr<ring::BufferPool> buffers();   // for large arguments: get(), fill, seal_future_write(), ItemBatch::add_large()
+  Result<JobRef> submit(JobRequest&& request);   // closed, broken: an error with the reason
+  Status extend(const JobRef& job, ItemBatch&& items);
+  Status close_input(const JobRef& job);
+  void cancel(const JobRef& job, ItemIndex first, std::uint64_t count, bool kill);
+  /// The user dropped the handle: unread results are freed, items not begun still run (as in the standard pool).
+  void forget(const JobRef& job);
+
+  // --- results ---
+  static JobId job_id(const Job& job);
+  std::uint64_t unsettled(const Job& job);       // 0 = all settled and the input closed
+  std::uint64_t job_size(const Job& job);        // items so far
+  Waited wait_job(const JobRef& job, Nanos max_sleep);              // until nothing is unsettled and the input is closed
+  /// Until item `item` is settled (ordered reading); then moves it out. `ended`: the job has fewer items.
+  Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out);
+  /// Until any unread item is settled; in completion order. `ended`: all items were read.
+  Waited wait_any(const JobRef& job, Nanos max_sleep, Settled& out);
+  /// All settled items not read yet, in item order (after wait_job). One mutex hold; payloads are moved out.
+  std::vector<Settled> take_results(const JobRef& job);
+  /// First failure in completion order (died, timed_out, raised...; not skipped), for map's exception. nullopt = none.
+  std::optional<ItemIndex> first_failure(const Job& job);
+  /// Feeder: until the open job may take `room` > 0 more items; `ended`: the job or the pool is over (stop reading input).
+  Waited wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room);
+
+  // --- events for the host's threads ---
+  Waited wait_dispatch(Nanos max_sleep, DispatchEvent& out);
+  /// The host has delivered the callbacks of a `dispatch` job.
+  void dispatched(const JobRef& job);
+
+  // --- the end ---
+  void close();
+  void terminate(Nanos grace);                   // returns at once; wait_ended() follows
+  void kill();                                   // SIGKILL to all now
+  void interrupt_workers();                      // one SIGINT to each busy worker
+  Waited wait_ended(Nanos max_sleep);            // until no worker and no zygote is left
+  EngineState state();
+  std::string broken_reason();                   // for state broken: what the initializer said, the last report
+  std::optional<ExitReport> broken_report();
+
+  // --- questions ---
+  std::vector<WorkerInfo> workers();             // live ones, and the dead not yet replaced
+  std::optional<WorkerInfo> worker_info(WorkerId worker);   // also of dead ones (the last 1,024)
+  Stats stats();
+  std::vector<KilledItem> killed_items();        // copies; bounded at 100,000
+  void after_fork_in_child();                    // in a forked child of the host: drop all handles, never signal anybody
+  bool in_forked_child() const;
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace holdfast::pool

@@ -1,0 +1,83 @@
+// What: where payload bytes live in the parent: results waiting to be read, and the items of a job waiting to be sent.
+// Values; thread safety is the owner's. Used by src/pool and by python/bindings (which encodes straight into an ItemBatch).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/types.hpp"
+#include "ring/buffer.hpp"
+#include "ring/channel.hpp"
+
+namespace holdfast::pool {
+
+/// A result buffer that a worker filled and that goes back to it (or is unmapped, when the worker is gone) with this object.
+struct LargeResult {
+  virtual ~LargeResult() = default;
+  virtual ByteSpan bytes() const = 0;
+};
+
+/// Bytes of one settled item. Up to 16 bytes in place, more on the heap, large ones where the worker wrote them. Move-only.
+class Payload {
+ public:
+  Payload() = default;
+  static Payload copy(ByteSpan bytes);
+  static Payload large(std::unique_ptr<LargeResult> result);
+  Payload(Payload&& other) noexcept { steal(other); }
+  Payload& operator=(Payload&& other) noexcept {
+    if (this != &other) { reset(); steal(other); }
+    return *this;
+  }
+  ~Payload() { reset(); }
+  ByteSpan bytes() const;         // valid while this object lives
+  bool is_large() const { return kind_ == Kind::large; }
+  Payload duplicate() const;      // a private copy
+  void reset();
+
+ private:
+  enum class Kind : std::uint8_t { in_place, heap, large };
+  static constexpr std::size_t kInPlace = 16;
+  void steal(Payload& other) noexcept {
+    std::memcpy(&store_, &other.store_, sizeof store_);
+    size_ = other.size_;
+    kind_ = other.kind_;
+    other.size_ = 0;
+    other.kind_ = Kind::in_place;
+  }
+  union {
+    std::byte in_place[kInPlace];
+    std::byte* heap;
+    LargeResult* large;
+  } store_ = {};
+  std::uint32_t size_ = 0;        // in_place and heap (heap payloads are <= ring::kInlineLimit)
+  Kind kind_ = Kind::in_place;
+};
+
+/// The encoded items of a job, in order. Small ones lie one after the other in blocks, large ones in argument buffers.
+/// Filled by the submitting thread without any lock, then moved into the job.
+class ItemBatch {
+ public:
+  ItemBatch() = default;
+  ItemBatch(ItemBatch&&) = default;
+  ItemBatch& operator=(ItemBatch&&) = default;
+
+  void add(ByteSpan bytes);                        // size <= ring::kInlineLimit
+  void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // sealed already
+  std::uint64_t count() const { return items_.size(); }
+  bool empty() const { return items_.empty(); }
+
+ private:
+  friend class ItemStore;
+  struct Item { std::uint32_t block; std::uint32_t offset; std::uint32_t size; };   // block == kLarge: offset = index into large_
+  static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
+  struct Large { std::shared_ptr<ring::SharedBuffer> buffer; std::size_t size; };
+  std::vector<Item> items_;
+  std::vector<std::unique_ptr<std::byte[]>> blocks_;
+  std::size_t block_used_ = 0;
+  std::size_t block_size_ = 0;
+  std::vector<Large> large_;
+};
+
+}  // namespace holdfast::pool

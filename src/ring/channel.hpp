@@ -1,0 +1,216 @@
+// What: the bytes between the pool and one worker: two rings in one sealed memfd (tasks: parent -> worker, results: worker ->
+// parent), the chunk words, and the sleep protocol. ParentChannel is used by src/pool under the pool's mutex; WorkerChannel by
+// the one task-loop thread of src/worker. Every shared word is described in layout.hpp; the frames in frame.hpp; the sleeping
+// in wait.hpp; large payloads in buffer.hpp.
+//
+// Invariants:
+//   1. Nothing is visible before commit(): one release store of the ring's tail publishes all frames pushed since the last one.
+//   2. The parent trusts no word the worker can write: every length, offset and count is checked against the parent's own
+//      private copies (P8). Nonsense is ErrorCode::protocol_error, never a crash, a hang or a wild read.
+//   3. No lock is shared: either side may be SIGKILLed between any two instructions and the other goes on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "base/result.hpp"
+#include "base/types.hpp"
+#include "sys/fd.hpp"
+
+namespace holdfast::ring {
+
+/// Payloads up to this size travel inside the ring; larger ones in a shared buffer (buffer.hpp).
+inline constexpr std::size_t kInlineLimit = 32 * 1024;
+inline constexpr std::uint32_t kChunkSlots = 64;      // chunks in flight at one worker
+inline constexpr std::uint32_t kMaxWorkers = 4096;    // bits in the bell page's ready map
+
+struct Geometry {
+  std::uint32_t task_ring_bytes = 256 * 1024;    // powers of two, >= 4 * kInlineLimit
+  std::uint32_t result_ring_bytes = 256 * 1024;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// The bell page: one per pool, mapped by all workers and not trusted. It holds the bell (futex word), two sleeping flags
+// (drainer, supervisor) and a ready map: one bit per worker index, a hint which result rings to look at.
+class BellPage {
+ public:
+  static Result<BellPage> create();                 // parent: new sealed memfd, mapped
+  static Result<BellPage> attach(int fd);           // worker
+  int fd() const;
+
+  // Parent, drainer: flag up, look again, sleep. `timeout` bounds the sleep. Returns at a ring, at EINTR, at the time-out.
+  void drainer_announce();                          // sets the flag (seq_cst); then the caller looks at the rings again
+  void drainer_withdraw();
+  std::uint32_t bell() const;                       // read before announce + look; pass to sleep
+  enum class Woke : std::uint8_t { rung, interrupted, timed_out };
+  Woke drainer_sleep(std::uint32_t seen_bell, Nanos timeout);
+  /// Parent thread -> drainer (hand-over, terminate): as if a worker had rung.
+  void ring_from_parent();
+  // Parent, supervisor: sets its flag before epoll_wait (when nobody drains), clears it after.
+  void supervisor_announce();
+  void supervisor_withdraw();
+  /// Takes (exchange 0) the ready bits of word `i` (workers 64*i .. 64*i+63). A hint: full scans happen at bounded intervals.
+  std::uint64_t take_ready(std::uint32_t word);
+  // Worker: after committing results. Sets the ready bit; wakes the drainer if it sleeps; else returns true if the supervisor
+  // sleeps (flag taken): then the caller writes one byte to its own socket, non-blocking.
+  bool ring_from_worker(std::uint32_t worker_index);
+
+  BellPage(BellPage&&) noexcept;
+  BellPage& operator=(BellPage&&) noexcept;
+  ~BellPage();
+
+ private:
+  struct Impl;
+  explicit BellPage(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// Frames
+
+/// A payload in a frame: inline bytes, or a reference to a large buffer.
+struct PayloadRef {
+  ByteSpan inline_bytes;          // when buffer == 0
+  BufferId buffer = 0;            // else: bytes [0, size) of that buffer
+  std::uint64_t size = 0;         // of the payload, either way
+};
+
+enum class TaskFrameType : std::uint16_t { function = 1, forget_function, chunk, item, buffer_gone };
+
+/// One decoded frame of the task ring (worker's side).
+struct TaskFrame {
+  TaskFrameType type = TaskFrameType::item;
+  FunctionId function = 0;        // function, forget_function, chunk
+  ChunkId chunk = 0;              // chunk, item
+  JobId job = 0;                  // chunk
+  std::uint32_t slot = 0;         // chunk: index of its chunk word
+  std::uint32_t count = 0;        // chunk: number of items; `count` item frames follow
+  std::uint32_t item = 0;         // item: index within the chunk
+  std::uint16_t call_mode = 0;    // chunk: how to call; meaning belongs to the task loop's runner
+  std::uint16_t flags = 0;
+  PayloadRef payload;             // function, item
+  BufferId buffer = 0;            // buffer_gone: unmap it
+};
+
+enum class ResultKind : std::uint16_t { done = 1, raised = 2, note = 3 };  // note: a warning that belongs to no task
+
+struct ResultFrame {
+  ResultKind kind = ResultKind::done;
+  ChunkId chunk = 0;
+  std::uint32_t item = 0;         // index within the chunk
+  Nanos run_time{0};              // of the call
+  PayloadRef payload;             // inline bytes point into the ring: valid until pop_result()
+};
+
+struct ChunkWord { std::uint32_t next = 0; std::uint32_t end = 0; };  // next = items begun; end = items the worker may begin
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// Parent's side
+class ParentChannel {
+ public:
+  /// `worker_index` < kMaxWorkers: the worker's bit in the bell page.
+  static Result<std::unique_ptr<ParentChannel>> create(const Geometry& geometry, std::uint32_t worker_index);
+  ~ParentChannel();
+
+  int fd() const;                  // -1 after close_fd()
+  void close_fd();                 // once the worker has it
+
+  // Tasks. push_* answer false when the ring has no room for the frame now (nothing is written). A chunk's frames are pushed
+  // as one: push_chunk_begin, then push_item for each, then commit; `room_for` tells beforehand.
+  std::size_t task_room() const;                                     // bytes free, private copy of head refreshed
+  static std::size_t function_cost(const PayloadRef& payload);       // bytes a frame takes in the ring
+  static std::size_t chunk_cost();
+  static std::size_t item_cost(const PayloadRef& payload);
+  bool push_function(FunctionId function, const PayloadRef& payload);
+  bool push_forget_function(FunctionId function);
+  bool push_buffer_gone(BufferId buffer);
+  /// Sets chunk word `slot` to {0, count}. The slot must be free (release_slot or never used).
+  bool push_chunk(ChunkId chunk, JobId job, FunctionId function, std::uint32_t slot, std::uint32_t count, std::uint16_t call_mode,
+                  std::uint16_t flags);
+  bool push_item(ChunkId chunk, std::uint32_t item, const PayloadRef& payload);
+  /// Publishes what was pushed and wakes the worker if it sleeps. Cost: one store, one exchange; a futex call only for a sleeper.
+  void commit_tasks();
+  void abandon_pushed();           // forgets what was pushed since the last commit
+
+  // Chunk words. `count` as pushed is kept privately; a word that makes no sense is a protocol_error.
+  Result<ChunkWord> load_chunk(std::uint32_t slot) const;
+  /// Lowers `end` to max(next, keep) by compare-exchange; returns the new end.
+  Result<std::uint32_t> take_back(std::uint32_t slot, std::uint32_t keep);
+  void release_slot(std::uint32_t slot);
+
+  // Results. next_result: nullopt = none committed; an error = protocol_error (the worker must be killed; nothing further is read).
+  Result<std::optional<ResultFrame>> next_result();
+  void pop_result();               // frees the frame's bytes for the worker (its store is batched until release_results)
+  void release_results();          // makes the freed room visible; wakes the worker if it waits for room
+  bool results_waiting() const;    // tail differs from what has been read
+
+  // The end
+  void set_closed();               // the worker finishes what is committed, then leaves. Wakes it.
+  void set_cancelled();            // the worker begins nothing more (terminate); leaves after the running item. Wakes it.
+
+  // Large result buffers: the parent has read buffer `index` (index of this worker's table, see buffer.hpp): free for reuse.
+  void release_buffer(std::uint32_t index);
+
+  // Readings of words the worker writes (hints, for stats and limits; never trusted).
+  struct Progress { std::uint64_t items_done; ChunkId chunk; std::uint32_t item; Time started; std::uint32_t phase; };
+  Progress progress() const;       // what it says it is running; started = 0 when idle
+
+  ParentChannel(const ParentChannel&) = delete;
+  ParentChannel& operator=(const ParentChannel&) = delete;
+
+ private:
+  struct Impl;
+  explicit ParentChannel(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------------
+// Worker's side
+class WorkerChannel {
+ public:
+  static Result<std::unique_ptr<WorkerChannel>> attach(int fd);
+  ~WorkerChannel();
+
+  std::uint32_t worker_index() const;
+
+  // Tasks. next_task: nullopt = nothing committed (see wait_for_tasks). A frame's inline bytes point into the ring and stay
+  // valid until release_task().
+  Result<std::optional<TaskFrame>> next_task();
+  void release_task();             // frees the frame's bytes for the parent
+  /// Claims item `item` of the chunk in `slot` ("running item"): next: item -> item + 1. False = it was taken back: skip it.
+  bool claim(std::uint32_t slot, std::uint32_t item);
+
+  enum class Wake : std::uint8_t { tasks, closed, cancelled, interrupted, timed_out };
+  /// Sleeps until a task is committed, the channel is closed or cancelled, a signal handler ran (EINTR), or `timeout`.
+  Wake wait_for_tasks(Nanos timeout);
+  bool closed() const;             // set_closed: leave when no task is left
+  bool cancelled() const;          // set_cancelled: leave now
+
+  // Results. False = no room now: wait_for_room, try again.
+  bool push_result(const ResultFrame& frame);
+  /// The same in two steps, without a copy: room for an inline payload of `size` bytes, then finish with its final size.
+  std::byte* begin_result(std::size_t max_size);
+  void finish_result(const ResultFrame& frame_without_payload, std::size_t size);
+  /// Publishes: one release store. The caller then rings the bell page.
+  void commit_result();
+  Wake wait_for_room(std::size_t bytes, Nanos timeout);
+
+  void set_progress(ChunkId chunk, std::uint32_t item, Time started, std::uint32_t phase);
+  void count_item_done();
+
+  /// Index of a large result buffer that the parent has released (bit taken), of at least `size` bytes as told by
+  /// `sizes` (the worker's own table); nullopt = none: ask the parent for one over the socket.
+  std::uint64_t free_buffers() const;          // bit i = buffer i of this worker is free for writing
+  void take_buffer(std::uint32_t index);       // clears the bit
+
+  WorkerChannel(const WorkerChannel&) = delete;
+  WorkerChannel& operator=(const WorkerChannel&) = delete;
+
+ private:
+  struct Impl;
+  explicit WorkerChannel(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace holdfast::ring

@@ -1,0 +1,53 @@
+// What: the small messages beside the rings, on SOCK_SEQPACKET sockets: pool <-> zygote and pool <-> worker. Fixed-size PODs; a
+// message of another size or with an unknown type is a protocol_error. Descriptors travel with SCM_RIGHTS in the order named.
+//
+// A worker's birth: pool --start{worker, ...; fds: worker's socket, ring memfd}--> zygote forks (or forks + execs) the child,
+// opens its pidfd (no race: the zygote alone reaps, and only on the pool's word) and answers started{worker, pid; fds: pidfd}.
+// The child enrols and says hello on its socket; after the initializer it says ready, or init_failed and exits.
+// A worker's death: pidfd fires in the pool -> status from /proc/<pid>/stat -> kill(-pgid) -> drain -> reap{pid} to the zygote ->
+// reaped{pid, status, rusage} (waited for at most 100 ms).
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace holdfast::ring {
+
+inline constexpr std::uint32_t kProtocolVersion = 1;
+
+enum class MessageType : std::uint32_t {
+  // pool -> zygote
+  start = 1,      // worker, a = identity number for names; fds: [worker socket, ring memfd]
+  reap,           // pid, a = 1: also kill and reap what that worker left behind (daemonised, setsid)
+  stop_zygote,    // leave when told: no more starts; kills remaining children and exits 0
+  // zygote -> pool
+  zygote_hello,   // pid; fds: [pidfd of the zygote]
+  started,        // worker, pid; fds: [pidfd of the worker]
+  start_failed,   // worker, a = errno, b = step
+  reaped,         // pid, a = raw wait status, utime_us, stime_us, maxrss_bytes; a = -1: it was no child
+  // worker -> pool
+  hello,          // pid, a = kProtocolVersion, b = process group id
+  ready,          // initializer done
+  init_failed,    // a = number of bytes of error text that follow as a second message (raw bytes, <= 32 KiB)
+  wake,           // the supervisor's flag was up: results are there
+  buffer_request, // a = bytes wanted, for a result
+  // pool -> worker
+  buffer,         // a = buffer id, b = bytes, c = index in the worker's table (results) or -1 (arguments); fds: [memfd]
+  buffer_refused, // a = bytes wanted, b = errno: the result cannot be stored; the outcome becomes an error
+};
+
+struct Message {
+  MessageType type = MessageType::wake;
+  std::uint32_t worker = 0;
+  std::int32_t pid = 0;
+  std::int32_t reserved = 0;
+  std::int64_t a = 0;
+  std::int64_t b = 0;
+  std::int64_t c = 0;
+  std::int64_t utime_us = 0;
+  std::int64_t stime_us = 0;
+  std::int64_t maxrss_bytes = 0;
+};
+static_assert(sizeof(Message) == 64 && std::is_trivially_copyable_v<Message>);
+
+}  // namespace holdfast::ring
