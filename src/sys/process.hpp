@@ -1,0 +1,27 @@
+// What: what a process sets for itself: parent-death signal, subreaper, OOM score, leaving. Callers: src/worker, the zygote.
+// All are async-signal-safe except raise_oom_score_adj.
+#pragma once
+
+#include "base/result.hpp"
+
+namespace holdfast::sys {
+
+/// The signal this process gets when the *thread* that forked it ends; 0 = none. Cleared by the kernel on credential changes.
+Status set_parent_death_signal(int signal);
+/// Orphans below this process become its children instead of PID 1's.
+Status set_child_subreaper(bool on);
+/// /proc/self/oom_score_adj = max(current, at_least). Raising needs no privilege.
+Status raise_oom_score_adj(int at_least);
+/// The kernel's id of the calling thread.
+Result<int> thread_id();
+/// The name of the calling thread as top and gdb show it (at most 15 bytes are kept).
+void set_thread_name(const char* name);
+/// The soft limit of core dump size to 0 (the hard one stays).
+Status disable_core_dumps();
+/// kill(-pgid): every process of the group. The caller holds the group's leader (unreaped), so the number is not recycled.
+Status kill_group(int pgid, int signal);
+
+/// Ends the process at once: no destructors, no atexit, no stdio flush.
+[[noreturn]] void exit_now(int code);
+
+}  // namespace holdfast::sys

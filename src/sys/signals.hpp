@@ -1,0 +1,36 @@
+// What: signal masks, dispositions and names. Per thread, as the kernel has them. Callers: thread.cpp, src/worker.
+#pragma once
+
+#include <csignal>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace holdfast::sys {
+
+/// Blocks every signal in the calling thread, returns the mask that was. Async-signal-safe.
+sigset_t block_all();
+void restore_mask(const sigset_t& mask);
+
+/// All signals are blocked in this thread while it lives; the old mask comes back after. A native thread created under it
+/// inherits the full mask and so never runs the user's handlers.
+class BlockAllSignals {
+ public:
+  BlockAllSignals() : old_(block_all()) {}
+  ~BlockAllSignals() { restore_mask(old_); }
+  BlockAllSignals(const BlockAllSignals&) = delete;
+  BlockAllSignals& operator=(const BlockAllSignals&) = delete;
+  const sigset_t& old_mask() const { return old_; }
+
+ private:
+  sigset_t old_;
+};
+
+/// SIG_DFL (SIG_IGN) for `signal`. Async-signal-safe.
+Status set_default(int signal);
+Status set_ignored(int signal);
+
+/// "SIGKILL"; "SIGRTMIN+3"; "signal 77" for numbers that have no name.
+std::string signal_name(int signal);
+
+}  // namespace holdfast::sys
