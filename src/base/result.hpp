@@ -3,9 +3,12 @@
 // Callers: every layer. HF_CHECK (check.hpp) is for our own bugs only, never for user input or worker input.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <variant>
+
+#include "base/check.hpp"
 
 namespace holdfast {
 
@@ -38,17 +41,27 @@ class [[nodiscard]] Result {
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
-  T& value() & { return std::get<0>(state_); }
-  const T& value() const& { return std::get<0>(state_); }
-  T&& value() && { return std::get<0>(std::move(state_)); }
+  // Asking for the value of a failure (or the error of a success) is our own bug: it ends the process instead of throwing.
+  T& value() & { return checked<0>(state_); }
+  const T& value() const& { return checked<0>(state_); }
+  T&& value() && { return std::move(checked<0>(state_)); }
   T& operator*() & { return value(); }
-  T&& operator*() && { return std::get<0>(std::move(state_)); }
+  const T& operator*() const& { return value(); }
+  T&& operator*() && { return std::move(checked<0>(state_)); }
   T* operator->() { return &value(); }
-  Error& error() & { return std::get<1>(state_); }
-  const Error& error() const& { return std::get<1>(state_); }
-  Error&& error() && { return std::get<1>(std::move(state_)); }
+  const T* operator->() const { return &value(); }
+  Error& error() & { return checked<1>(state_); }
+  const Error& error() const& { return checked<1>(state_); }
+  Error&& error() && { return std::move(checked<1>(state_)); }
 
  private:
+  template <std::size_t I, class V>
+  static auto& checked(V& state) {
+    auto* held = std::get_if<I>(&state);
+    HF_CHECK(held != nullptr);
+    return *held;
+  }
+
   std::variant<T, Error> state_;
 };
 

@@ -1,0 +1,81 @@
+// What: making, sealing and mapping memfds. [memfd.hpp]
+#include "sys/memfd.hpp"
+
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys/error.hpp"
+
+namespace holdfast::sys {
+
+Result<UniqueFd> create_memfd(const char* name, std::size_t size) {
+  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return last_error("memfd_create");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return last_error("ftruncate", std::to_string(size) + " bytes");
+  auto sealed = add_seals(fd.get(), F_SEAL_SHRINK | F_SEAL_GROW);
+  if (!sealed.ok()) return std::move(sealed).error();
+  return fd;
+}
+
+Status add_seals(int fd, unsigned seals) {
+  if (::fcntl(fd, F_ADD_SEALS, seals) != 0) return last_error("fcntl(F_ADD_SEALS)");
+  return ok_status();
+}
+
+Result<unsigned> get_seals(int fd) {
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return last_error("fcntl(F_GET_SEALS)");
+  return static_cast<unsigned>(seals);
+}
+
+Status seal_future_write(int fd) { return add_seals(fd, F_SEAL_FUTURE_WRITE); }
+
+bool sealed_against_resize(int fd) {
+  const auto seals = get_seals(fd);
+  constexpr unsigned kBoth = F_SEAL_SHRINK | F_SEAL_GROW;
+  return seals.ok() && (seals.value() & kBoth) == kBoth;
+}
+
+Result<std::size_t> file_size(int fd) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return last_error("fstat");
+  return static_cast<std::size_t>(info.st_size);
+}
+
+Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
+  auto available = file_size(fd);
+  if (!available.ok()) return std::move(available).error();
+  if (size == 0 || size > available.value()) {
+    return Error{ErrorCode::invalid_argument, 0, "mmap",
+                 std::to_string(size) + " bytes of a file of " + std::to_string(available.value())};
+  }
+  const int protection = mode == Mode::shared_read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int flags = mode == Mode::private_copy ? MAP_PRIVATE : MAP_SHARED;
+  void* at = ::mmap(nullptr, size, protection, flags, fd, 0);
+  if (at == MAP_FAILED) return last_error("mmap", std::to_string(size) + " bytes");
+  (void)::madvise(at, size, MADV_DONTDUMP);  // a wish: without it only core files grow
+  return Mapping(static_cast<std::byte*>(at), size);
+}
+
+Mapping::Mapping(Mapping&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  if (this != &other) {
+    unmap();
+    data_ = std::exchange(other.data_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+  }
+  return *this;
+}
+
+Mapping::~Mapping() { unmap(); }
+
+void Mapping::unmap() {
+  if (data_ != nullptr) (void)::munmap(data_, size_);  // fails only for a range that was never mapped
+}
+
+}  // namespace holdfast::sys

@@ -1,0 +1,68 @@
+// What: prctl and friends, for the calling process. [process.hpp]
+#include "sys/process.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sys/error.hpp"
+#include "sys/fd.hpp"
+
+namespace holdfast::sys {
+
+Status set_parent_death_signal(int signal) {
+  if (::prctl(PR_SET_PDEATHSIG, signal) != 0) return last_error("prctl(PR_SET_PDEATHSIG)");
+  return ok_status();
+}
+
+Status set_child_subreaper(bool on) {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, on ? 1L : 0L) != 0) return last_error("prctl(PR_SET_CHILD_SUBREAPER)");
+  return ok_status();
+}
+
+Status raise_oom_score_adj(int at_least) {
+  UniqueFd file(::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC));
+  if (!file) return last_error("open", "/proc/self/oom_score_adj");
+  char text[16] = {};
+  if (::read(file.get(), text, sizeof text - 1) < 0) return last_error("read", "/proc/self/oom_score_adj");
+  if (std::strtol(text, nullptr, 10) >= at_least) return ok_status();
+  const int size = std::snprintf(text, sizeof text, "%d", at_least);
+  if (::pwrite(file.get(), text, static_cast<std::size_t>(size), 0) != size) return last_error("write", "/proc/self/oom_score_adj");
+  return ok_status();
+}
+
+Result<int> thread_id() {
+  const long tid = ::syscall(SYS_gettid);
+  if (tid < 0) return last_error("gettid");
+  return static_cast<int>(tid);
+}
+
+void set_thread_name(const char* name) {
+  (void)::prctl(PR_SET_NAME, name);  // only for people who look
+}
+
+Status disable_core_dumps() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_CORE, &limit) != 0) return last_error("getrlimit(RLIMIT_CORE)");
+  limit.rlim_cur = 0;
+  if (::setrlimit(RLIMIT_CORE, &limit) != 0) return last_error("setrlimit(RLIMIT_CORE)");
+  return ok_status();
+}
+
+Status kill_group(int pgid, int signal) {
+  // 0 and 1 would mean "my own group" and "everything": a caller with such a number has a bug that must not kill the machine.
+  if (pgid <= 1) return Error{ErrorCode::invalid_argument, 0, "kill_group", "process group " + std::to_string(pgid)};
+  if (::kill(-pgid, signal) != 0) return last_error("kill");
+  return ok_status();
+}
+
+void exit_now(int code) { ::_exit(code); }
+
+}  // namespace holdfast::sys

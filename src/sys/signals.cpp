@@ -1,0 +1,44 @@
+// What: masks, dispositions, names. [signals.hpp]
+#include "sys/signals.hpp"
+
+#include <cstring>
+
+#include "sys/error.hpp"
+
+namespace holdfast::sys {
+
+namespace {
+
+Status set_disposition(int signal, void (*handler)(int)) {
+  struct sigaction action{};
+  action.sa_handler = handler;
+  if (::sigaction(signal, &action, nullptr) != 0) return last_error("sigaction");
+  return ok_status();
+}
+
+}  // namespace
+
+sigset_t block_all() {
+  sigset_t all;
+  sigset_t old;
+  ::sigfillset(&all);
+  (void)::pthread_sigmask(SIG_SETMASK, &all, &old);  // fails only for a bad `how`
+  return old;
+}
+
+void restore_mask(const sigset_t& mask) {
+  (void)::pthread_sigmask(SIG_SETMASK, &mask, nullptr);  // fails only for a bad `how`
+}
+
+Status set_default(int signal) { return set_disposition(signal, SIG_DFL); }
+Status set_ignored(int signal) { return set_disposition(signal, SIG_IGN); }
+
+std::string signal_name(int signal) {
+  if (const char* name = sigabbrev_np(signal)) return std::string("SIG") + name;
+  if (signal >= SIGRTMIN && signal <= SIGRTMAX) {
+    return signal == SIGRTMIN ? "SIGRTMIN" : "SIGRTMIN+" + std::to_string(signal - SIGRTMIN);
+  }
+  return "signal " + std::to_string(signal);
+}
+
+}  // namespace holdfast::sys
