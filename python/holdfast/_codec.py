@@ -1,0 +1,36 @@
+"""Pickling by value for what pickle refuses: lambdas, closures, things of a ``__main__`` that workers cannot import.
+
+Imported by the extension (python/bindings/pickling.cpp) the first time it is needed, so that programs that never need
+cloudpickle do not pay for its import.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from multiprocessing.reduction import ForkingPickler
+from typing import IO, Any, Callable
+
+import cloudpickle
+
+__all__ = ["CloudForkingPickler"]
+
+
+class CloudForkingPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cloudpickle has no type hints
+    """cloudpickle's pickler that also honours the reducers registered with multiprocessing's ForkingPickler."""
+
+    # A class attribute and not one set in __init__: the C pickler looks it up once, while it is being made.
+    # The first map is the live registry: reducers registered later count, too.
+    dispatch_table = ChainMap(
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # multiprocessing's registry has no public name
+        *cloudpickle.CloudPickler.dispatch_table.maps,
+    )
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        protocol: int,
+        fix_imports: bool,
+        buffer_callback: Callable[[Any], Any],
+    ) -> None:
+        """Take the arguments as ForkingPickler does (by position); *fix_imports* means nothing at protocol 5."""
+        super().__init__(file, protocol, buffer_callback)
