@@ -1,0 +1,85 @@
+#include "worker/brood.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <unistd.h>
+#include <utility>
+
+#include "sys/clock.hpp"
+#include "sys/procfs.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+// A round kills all it finds and waits for the deaths; another is needed only when somebody forked in between, or orphans moved up.
+constexpr int kRounds = 50;
+constexpr Nanos kRoundWait = std::chrono::milliseconds(5);
+// Processes that take no SIGKILL now (frozen, in uninterruptible sleep) must not keep the zygote for ever.
+constexpr Nanos kEndLimit = std::chrono::seconds(10);
+
+}  // namespace
+
+void Brood::add(int pid, UniqueFd pidfd, Origin origin) {
+  workers_.insert_or_assign(pid, Worker{std::move(pidfd), std::move(origin)});
+}
+
+int Brood::pidfd_of(int pid) const {
+  const auto found = workers_.find(pid);
+  return found == workers_.end() ? -1 : found->second.pidfd.get();
+}
+
+Origin Brood::remove(int pid, bool left_alone) {
+  const auto found = workers_.find(pid);
+  if (found == workers_.end()) return {};
+  Origin origin = std::move(found->second.origin);
+  workers_.erase(found);
+  if (left_alone) {
+    left_alone_.push_back(origin);
+    if (left_alone_.size() > kLeftAloneLimit) left_alone_.pop_front();
+  }
+  return origin;
+}
+
+void Brood::reap_ended_orphans() {
+  for (const int pid : sys::children_of(getpid())) {
+    if (!workers_.contains(pid)) (void)sys::reap_child(pid);  // still alive: next time
+  }
+}
+
+bool Brood::may_stay(int orphan, const Origin& dead) const {
+  if (comes_from(orphan, dead)) return false;
+  const auto is_from = [orphan](const Origin& origin) { return comes_from(orphan, origin); };
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return is_from(entry.second.origin); }) ||
+         std::any_of(left_alone_.begin(), left_alone_.end(), is_from);
+}
+
+void Brood::kill_leftovers(const Origin& dead, const sys::ChildSignal& child_signal) {
+  for (int round = 0; round < kRounds; ++round) {
+    int left = 0;
+    for (const int pid : sys::children_of(getpid())) {
+      if (workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive || may_stay(pid, dead)) continue;
+      (void)kill_tree(pid);
+      ++left;
+    }
+    if (left == 0) return;
+    child_signal.drain();
+    reap_ended_orphans();
+    child_signal.wait(kRoundWait);
+  }
+}
+
+void Brood::kill_everything(const sys::ChildSignal& child_signal) {
+  const Time limit = sys::now() + kEndLimit;
+  while (sys::now() < limit) {
+    const auto children = sys::children_of(getpid());
+    if (children.empty()) return;
+    for (const int pid : children) (void)kill_tree(pid);
+    child_signal.drain();
+    for (const int pid : children) (void)sys::reap_child(pid);  // still alive: the next round sees it again
+    if (!sys::children_of(getpid()).empty()) child_signal.wait(kRoundWait);
+  }
+}
+
+void Brood::forget() { workers_.clear(); }
+
+}  // namespace holdfast::worker

@@ -1,0 +1,47 @@
+// What: the children of a zygote: its workers, and the orphans that it adopted as their subreaper. Decides whose an orphan is and
+// ends those that nobody owns. Single-threaded, as the zygote is.
+//
+// An orphan stays while its worker lives, and after a clean end of that worker (a recycle leaves a user's daemons alone). It is killed
+// when its worker died, and also when it belongs to no worker that we know: such a one was started by something that is dead.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <unordered_map>
+
+#include "base/types.hpp"
+#include "sys/children.hpp"
+#include "sys/fd.hpp"
+#include "worker/tree.hpp"
+
+namespace holdfast::worker {
+
+class Brood {
+ public:
+  void add(int pid, UniqueFd pidfd, Origin origin);
+  int pidfd_of(int pid) const;                      // -1: no worker of ours
+  /// A worker was reaped. `left_alone`: what it started may stay.
+  Origin remove(int pid, bool left_alone);
+
+  void reap_ended_orphans();
+  /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody.
+  void kill_leftovers(const Origin& dead, const sys::ChildSignal& child_signal);
+  /// The end: everything below this process is killed and reaped, workers too.
+  void kill_everything(const sys::ChildSignal& child_signal);
+  /// In a forked worker: closes what belongs to the zygote.
+  void forget();
+
+ private:
+  struct Worker {
+    UniqueFd pidfd;
+    Origin origin;
+  };
+  bool may_stay(int orphan, const Origin& dead) const;
+
+  // So many clean recycles are remembered; an orphan of an older one counts as nobody's.
+  static constexpr std::size_t kLeftAloneLimit = 1024;
+  std::unordered_map<int, Worker> workers_;
+  std::deque<Origin> left_alone_;
+};
+
+}  // namespace holdfast::worker

@@ -1,0 +1,111 @@
+#include "worker/buffers.hpp"
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "sys/epoll.hpp"
+#include "sys/socket.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+// While it waits for the pool's answer the worker looks so often whether it was cancelled. It is in the middle of a task then,
+// not idle, so a periodic wake-up harms nobody.
+constexpr Nanos kLookInterval = std::chrono::milliseconds(50);
+
+Error nonsense(const char* what) { return Error{ErrorCode::protocol_error, 0, "worker.buffers", what}; }
+
+}  // namespace
+
+Result<ring::Message> WorkerBuffers::receive() {
+  auto epoll = sys::Epoll::create();
+  if (!epoll.ok()) return epoll.error();
+  if (auto added = epoll->add(socket_, 0, sys::kReadable); !added.ok()) return added.error();
+  for (;;) {
+    ring::Message message;
+    auto got = sys::receive_pod(socket_, message, /*dont_wait=*/true);
+    if (got.ok() && got->eof) return Error{ErrorCode::closed, 0, "worker.receive", "the pool is gone"};
+    if (got.ok()) {
+      if (message.type == ring::MessageType::buffer_refused) return message;
+      if (message.type != ring::MessageType::buffer) return nonsense("an unknown message from the pool");
+      if (got->fds.size() != 1) return Error{ErrorCode::exhausted, EMFILE, "worker.receive", "the descriptor of a buffer was lost"};
+      if (auto kept = keep(message, std::move(got->fds[0])); !kept.ok()) return kept.error();
+      return message;
+    }
+    if (got.error().code != ErrorCode::timed_out) return got.error();
+    if (channel_.cancelled()) return Error{ErrorCode::closed, 0, "worker.receive", "the pool is being terminated"};
+    std::array<sys::Event, 1> events;
+    if (auto woke = epoll->wait(events, kLookInterval); !woke.ok()) return woke.error();
+  }
+}
+
+Status WorkerBuffers::keep(const ring::Message& message, UniqueFd fd) {
+  const auto id = static_cast<BufferId>(message.a);
+  const auto size = static_cast<std::size_t>(message.b);
+  if (message.c < 0) {
+    auto mapped = ring::SharedBuffer::map_private(fd.get(), id, size);
+    if (!mapped.ok()) return mapped.error();
+    arguments_[id] = std::move(mapped).value();
+    return ok_status();
+  }
+  if (static_cast<std::size_t>(message.c) >= kIndexes) return nonsense("a result buffer with an index out of range");
+  auto mapped = ring::SharedBuffer::map_shared(fd.get(), id, size);
+  if (!mapped.ok()) return mapped.error();
+  // The index may have been another buffer's, whose free bit is still up: from here on it means this one, and it is ours.
+  channel_.take_buffer(static_cast<std::uint32_t>(message.c));
+  results_[static_cast<std::size_t>(message.c)] = std::move(mapped).value();
+  return ok_status();
+}
+
+Result<ByteSpan> WorkerBuffers::argument(const ring::PayloadRef& payload) {
+  auto found = arguments_.find(payload.buffer);
+  while (found == arguments_.end()) {
+    auto message = receive();
+    if (!message.ok()) return message.error();
+    found = arguments_.find(payload.buffer);
+  }
+  if (payload.size > found->second->capacity()) return nonsense("an argument larger than its buffer");
+  return ByteSpan(found->second->data(), static_cast<std::size_t>(payload.size));
+}
+
+// The smallest that fits, so that a small result does not take the one that the next large result needs.
+ring::SharedBuffer* WorkerBuffers::free_one(std::size_t size) {
+  const std::uint64_t free = channel_.free_buffers();
+  std::size_t best = kIndexes;
+  for (std::size_t i = 0; i < kIndexes; ++i) {
+    const bool fits = (free >> i & 1) != 0 && results_[i] != nullptr && results_[i]->capacity() >= size;
+    if (fits && (best == kIndexes || results_[i]->capacity() < results_[best]->capacity())) best = i;
+  }
+  if (best == kIndexes) return nullptr;
+  channel_.take_buffer(static_cast<std::uint32_t>(best));
+  return results_[best].get();
+}
+
+Result<ring::SharedBuffer*> WorkerBuffers::for_result(std::size_t size) {
+  if (ring::SharedBuffer* buffer = free_one(size)) return buffer;
+  ring::Message request;
+  request.type = ring::MessageType::buffer_request;
+  request.a = static_cast<std::int64_t>(size);
+  if (auto sent = sys::send_pod(socket_, request); !sent.ok()) return sent.error();
+  for (;;) {  // argument buffers for later frames may come first
+    auto message = receive();
+    if (!message.ok()) return message.error();
+    if (message.value().type == ring::MessageType::buffer_refused) {
+      return Error{ErrorCode::exhausted, static_cast<int>(message.value().b), "worker.for_result", "the pool has no room for the result"};
+    }
+    if (message.value().c < 0) continue;
+    ring::SharedBuffer* buffer = results_[static_cast<std::size_t>(message.value().c)].get();
+    if (buffer->capacity() < size) return nonsense("a result buffer smaller than asked for");
+    return buffer;
+  }
+}
+
+void WorkerBuffers::gone(BufferId id) {
+  if (arguments_.erase(id) != 0) return;
+  for (auto& buffer : results_) {
+    if (buffer != nullptr && buffer->id() == id) buffer.reset();
+  }
+}
+
+}  // namespace holdfast::worker

@@ -1,0 +1,47 @@
+#include "worker/cpp_runner.hpp"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+namespace holdfast::worker {
+
+RunAnswer CppRunner::run(const ItemCall& call) {
+  try {
+    result_ = handler_(call.payload);
+  } catch (const std::exception& error) {
+    return raised(error.what());
+  } catch (...) {
+    return raised("an exception that is no std::exception");
+  }
+  RunAnswer answer;
+  if (result_.size() > ring::kInlineLimit) {
+    answer.large_size = result_.size();
+  } else {
+    answer.bytes = result_;
+  }
+  return answer;
+}
+
+RunAnswer CppRunner::raised(std::string_view text) {
+  text = text.substr(0, ring::kInlineLimit);
+  const auto bytes = std::as_bytes(std::span<const char>(text.data(), text.size()));
+  result_.assign(bytes.begin(), bytes.end());
+  RunAnswer answer;
+  answer.kind = ring::ResultKind::raised;
+  answer.bytes = result_;
+  return answer;
+}
+
+RunAnswer CppRunner::failed(std::string_view why, int, bool) { return raised(why); }
+
+void CppRunner::write_large(std::byte* to) { std::memcpy(to, result_.data(), result_.size()); }
+
+void CppRunner::release() {
+  // A large result's memory goes back at once; a small one's is kept for the next.
+  if (result_.capacity() > 2 * ring::kInlineLimit) std::vector<std::byte>().swap(result_);
+}
+
+void CppRunner::flush_in_forked_child() { (void)std::fflush(nullptr); }  // a closed stdout is the task's own doing
+
+}  // namespace holdfast::worker

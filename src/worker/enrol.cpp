@@ -1,0 +1,114 @@
+#include "worker/enrol.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <unistd.h>
+#include <utility>
+
+#include "ring/control.hpp"
+#include "sys/detach.hpp"
+#include "sys/pidfd.hpp"
+#include "sys/process.hpp"
+#include "sys/signals.hpp"
+#include "sys/socket.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+using ring::Message;
+using ring::MessageType;
+
+constexpr int kOomScore = 500;                        // the growing worker is shot, not its parent
+constexpr std::size_t kErrorTextLimit = 32 * 1024;
+
+// From here to the second set_parent_death_signal the kernel alone guards against the parent's death; after it the watcher does,
+// which also reaches what the worker started. SIGCONT then only wakes a stopped worker, so that its watcher runs.
+Status guard_against_parent_death(Enrolment& worker, sys::FileId ring) {
+  Watcher::Charge charge;
+  charge.parent_pidfd = worker.seed.parent_pidfd;
+  charge.zygote_pid = worker.seed.zygote_pid;
+  charge.group = worker.group;
+  charge.origin = Origin{worker.seed.tag, ring};
+  auto watcher = Watcher::start(std::move(charge));
+  if (!watcher.ok()) return watcher.error();
+  worker.watcher = std::move(watcher).value();
+  if (sys::pidfd_exited(worker.seed.parent_pidfd)) sys::exit_now(1);
+  return sys::set_parent_death_signal(SIGCONT);
+}
+
+Status open_channel(Enrolment& worker) {
+  auto channel = ring::WorkerChannel::attach(worker.seed.ring.get());
+  if (!channel.ok()) return channel.error();
+  worker.channel = std::move(channel).value();
+  return ok_status();
+}
+
+Status say_hello(const Enrolment& worker) {
+  Message hello;
+  hello.type = MessageType::hello;
+  hello.worker = worker.seed.worker;
+  hello.pid = getpid();
+  hello.a = ring::kProtocolVersion;
+  hello.b = worker.group;
+  return sys::send_pod(worker.seed.socket.get(), hello);
+}
+
+Status first_acts(Enrolment& worker) {
+  if (auto done = sys::set_parent_death_signal(SIGKILL); !done.ok()) return done;
+  // The signal does not come for a zygote that died before it was set.
+  if (getppid() != worker.seed.zygote_pid) sys::exit_now(1);
+  auto group = sys::join_new_group();
+  if (!group.ok()) return group.error();
+  worker.group = group.value();
+  (void)sys::raise_oom_score_adj(kOomScore);  // a /proc mounted read-only must not keep workers from starting
+  (void)sys::disable_core_dumps();            // at worst a death by SIGSEGV is told later
+  (void)sys::set_ignored(SIGTTOU);            // `stty tostop` would stop a worker that prints; ditto
+  const auto ring = sys::file_id(worker.seed.ring.get());
+  if (!ring.ok()) return ring.error();
+  if (auto done = guard_against_parent_death(worker, ring.value()); !done.ok()) return done;
+  if (auto done = sys::stdin_from_null(); !done.ok()) return done;
+  if (auto done = open_channel(worker); !done.ok()) return done;
+  return say_hello(worker);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed) {
+  const int socket = seed.socket.get();
+  auto bell = ring::BellPage::attach(seed.bell_fd);
+  if (!bell.ok()) {
+    report_init_failed(socket, bell.error().message());
+    return bell.error();
+  }
+  std::unique_ptr<Enrolment> worker(
+      new Enrolment{std::move(seed), /*group=*/0, /*watcher=*/nullptr, /*channel=*/nullptr, std::move(bell).value()});
+  if (auto done = first_acts(*worker); !done.ok()) {
+    report_init_failed(socket, done.error().message());
+    return done.error();
+  }
+  return worker;
+}
+
+Status report_ready(const Enrolment& enrolment) {
+  if (auto done = sys::set_parent_death_signal(SIGCONT); !done.ok()) return done;
+  if (sys::pidfd_exited(enrolment.seed.parent_pidfd)) sys::exit_now(1);
+  Message ready;
+  ready.type = MessageType::ready;
+  ready.worker = enrolment.seed.worker;
+  ready.pid = getpid();
+  return sys::send_pod(enrolment.seed.socket.get(), ready);
+}
+
+void report_init_failed(int socket, std::string_view text) {
+  text = text.substr(0, kErrorTextLimit);
+  if (text.empty()) text = "no text";
+  Message failed;
+  failed.type = MessageType::init_failed;
+  failed.pid = getpid();
+  failed.a = static_cast<std::int64_t>(text.size());
+  // A pool that is gone needs no reason: both may fail.
+  (void)sys::send_pod(socket, failed);
+  (void)sys::send_message(socket, std::as_bytes(std::span<const char>(text.data(), text.size())));
+}
+
+}  // namespace holdfast::worker

@@ -1,0 +1,228 @@
+#include "worker/task_loop.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "ring/control.hpp"
+#include "sys/clock.hpp"
+#include "sys/process.hpp"
+#include "sys/socket.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+// A signal that comes between the last check and the sleep does not end the sleep (os-mechanisms.md, section 4). Just after work is
+// when one is likely, so the first second is slept in short pieces; after it nothing wakes an idle worker.
+constexpr Nanos kWatchfulPiece = std::chrono::milliseconds(50);
+constexpr Nanos kWatchfulTime = std::chrono::seconds(1);
+// The pool reads results all the time; it is only slow when it was stopped. Then look for `cancelled` so often.
+constexpr Nanos kRoomPiece = std::chrono::milliseconds(200);
+constexpr std::size_t kFrameOverhead = 128;   // more than any result frame's header and padding
+
+constexpr std::uint32_t kPhaseRunning = 1;
+
+}  // namespace
+
+TaskLoop::TaskLoop(Enrolment& worker, Runner& runner, sys::ForkMark mark)
+    : worker_(worker),
+      channel_(*worker.channel),
+      runner_(runner),
+      mark_(std::move(mark)),
+      buffers_(worker.seed.socket.get(), *worker.channel) {}
+
+int TaskLoop::run() {
+  for (;;) {
+    if (check_signals() == Step::leave) break;
+    if (channel_.cancelled()) break;
+    const bool closed = channel_.closed();  // read first: what was committed before it was set is then seen by next_task
+    auto frame = channel_.next_task();
+    if (!frame.ok()) {
+      exit_code_ = 1;  // the pool's own memory is damaged: nothing can be trusted here any more
+      break;
+    }
+    if (!frame.value()) {
+      if (closed) break;
+      if (idle() == Step::leave) break;
+      continue;
+    }
+    const Step step = handle(*frame.value());
+    channel_.release_task();
+    if (step == Step::leave) break;
+  }
+  channel_.set_progress(0, 0, Time{0}, 0);
+  return exit_code_;
+}
+
+TaskLoop::Step TaskLoop::leave(int code) {
+  exit_code_ = code;
+  return Step::leave;
+}
+
+TaskLoop::Step TaskLoop::check_signals() {
+  for (;;) {
+    const IdleAnswer answer = runner_.check_signals();
+    if (answer.next == IdleAnswer::Next::go_on) return Step::go_on;
+    leave_if_forked(answer.exit_code);
+    if (answer.next == IdleAnswer::Next::leave) return leave(answer.exit_code);
+    ring::ResultFrame note;
+    note.kind = ring::ResultKind::note;
+    note.payload.inline_bytes = answer.note.first(std::min(answer.note.size(), ring::kInlineLimit));
+    note.payload.size = note.payload.inline_bytes.size();
+    if (push(note) == Step::leave) return Step::leave;
+  }
+}
+
+TaskLoop::Step TaskLoop::idle() {
+  channel_.set_progress(0, 0, Time{0}, 0);
+  item_end_ = Time{0};
+  const Time since = sys::now();
+  for (;;) {
+    const bool watchful = sys::now() - since < kWatchfulTime;
+    runner_.wait_begin();
+    const auto woke = channel_.wait_for_tasks(watchful ? kWatchfulPiece : Nanos::max());
+    runner_.wait_end();
+    if (check_signals() == Step::leave) return Step::leave;
+    if (woke != ring::WorkerChannel::Wake::timed_out && woke != ring::WorkerChannel::Wake::interrupted) return Step::go_on;
+  }
+}
+
+TaskLoop::Step TaskLoop::handle(const ring::TaskFrame& frame) {
+  switch (frame.type) {
+    case ring::TaskFrameType::function:
+      return add_function(frame);
+    case ring::TaskFrameType::forget_function:
+      runner_.forget_function(frame.function);
+      return Step::go_on;
+    case ring::TaskFrameType::chunk:
+      open_chunk(frame);
+      return Step::go_on;
+    case ring::TaskFrameType::item:
+      return run_item(frame);
+    case ring::TaskFrameType::buffer_gone:
+      buffers_.gone(frame.buffer);
+      return Step::go_on;
+  }
+  return leave(1);  // next_task() hands out no other type
+}
+
+TaskLoop::Step TaskLoop::add_function(const ring::TaskFrame& frame) {
+  if (frame.payload.buffer == 0) {
+    runner_.add_function(frame.function, frame.payload.inline_bytes);
+    return Step::go_on;
+  }
+  runner_.wait_begin();
+  const auto bytes = buffers_.argument(frame.payload);
+  runner_.wait_end();
+  // Without it the function stays unknown, and each of its items says so.
+  if (bytes.ok()) runner_.add_function(frame.function, bytes.value());
+  return bytes.ok() || bytes.error().code != ErrorCode::closed ? Step::go_on : leave(1);
+}
+
+void TaskLoop::open_chunk(const ring::TaskFrame& frame) {
+  current_ = frame.slot % ring::kChunkSlots;
+  chunks_[current_] = Chunk{frame.chunk, frame.function, frame.slot, frame.call_mode, frame.flags};
+}
+
+const TaskLoop::Chunk* TaskLoop::find_chunk(ChunkId id) const {
+  if (chunks_[current_].id == id) return &chunks_[current_];
+  for (const Chunk& chunk : chunks_) {
+    if (chunk.id == id) return &chunk;
+  }
+  return nullptr;
+}
+
+TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
+  const Chunk* chunk = find_chunk(frame.chunk);
+  if (chunk == nullptr) return leave(1);                            // an item of no chunk: the pool's own error
+  if (!channel_.claim(chunk->slot, frame.item)) return Step::go_on;  // taken back before it began
+  const Time started = item_end_ != Time{0} ? item_end_ : sys::now();
+  channel_.set_progress(frame.chunk, frame.item, started, kPhaseRunning);
+  const RunAnswer answer = call(*chunk, frame);
+  leave_if_forked(answer.next == RunAnswer::Next::leave ? answer.exit_code : 0);
+  if (answer.next == RunAnswer::Next::leave) return leave(answer.exit_code);
+  item_end_ = sys::now();
+  ring::ResultFrame result;
+  result.kind = answer.kind;
+  result.chunk = frame.chunk;
+  result.item = frame.item;
+  result.run_time = item_end_ - started;
+  const Step step = publish(answer, result);
+  runner_.release();
+  if (step == Step::leave) return step;
+  channel_.count_item_done();
+  return Step::go_on;
+}
+
+RunAnswer TaskLoop::call(const Chunk& chunk, const ring::TaskFrame& frame) {
+  ItemCall item;
+  item.function = chunk.function;
+  item.call_mode = chunk.call_mode;
+  item.flags = chunk.flags;
+  item.payload = frame.payload.inline_bytes;
+  if (frame.payload.buffer != 0) {
+    runner_.wait_begin();
+    auto bytes = buffers_.argument(frame.payload);
+    runner_.wait_end();
+    if (!bytes.ok()) return runner_.failed(bytes.error().message(), bytes.error().err_no, /*result_phase=*/false);
+    item.payload = bytes.value();
+  }
+  return runner_.run(item);
+}
+
+// Finds a buffer for a large answer and has it filled. False: there is none, `instead` is the answer now, or (closed) to leave.
+bool TaskLoop::place_large(const RunAnswer& answer, ring::ResultFrame& frame, RunAnswer& instead) {
+  runner_.wait_begin();
+  const auto buffer = buffers_.for_result(answer.large_size);
+  runner_.wait_end();
+  if (buffer.ok()) {
+    runner_.write_large(buffer.value()->data());
+    frame.payload.buffer = buffer.value()->id();
+    frame.payload.size = answer.large_size;
+    return true;
+  }
+  if (buffer.error().code == ErrorCode::closed) {
+    instead.next = RunAnswer::Next::leave;
+    return false;
+  }
+  instead = runner_.failed(buffer.error().message(), buffer.error().err_no, /*result_phase=*/true);
+  return false;
+}
+
+TaskLoop::Step TaskLoop::publish(const RunAnswer& answer, ring::ResultFrame frame) {
+  RunAnswer small = answer;
+  if (answer.large_size != 0) {
+    if (place_large(answer, frame, small)) return push(frame);
+    if (small.next == RunAnswer::Next::leave || small.large_size != 0) return leave(1);
+    frame.kind = small.kind;
+  }
+  frame.payload.inline_bytes = small.bytes;
+  frame.payload.size = small.bytes.size();
+  return push(frame);
+}
+
+TaskLoop::Step TaskLoop::push(const ring::ResultFrame& frame) {
+  while (!channel_.push_result(frame)) {
+    if (channel_.cancelled()) return leave(0);
+    runner_.wait_begin();
+    (void)channel_.wait_for_room(frame.payload.inline_bytes.size() + kFrameOverhead, kRoomPiece);  // whatever woke us: look again
+    runner_.wait_end();
+  }
+  channel_.commit_result();
+  if (worker_.bell.ring_from_worker(channel_.worker_index())) {
+    ring::Message wake;
+    wake.type = ring::MessageType::wake;
+    // A full socket is full of wake messages: one more would say nothing new.
+    (void)sys::send_pod(worker_.seed.socket.get(), wake, {}, /*dont_wait=*/true);
+  }
+  return Step::go_on;
+}
+
+// A task forked, and this is its child, which returned from the task (or left it by an exception) instead of ending. The item belongs
+// to its parent: no result, no claim, no message, and no clean-up of what it shares with the parent.
+void TaskLoop::leave_if_forked(int code) {
+  if (mark_.in_original()) return;
+  runner_.flush_in_forked_child();
+  sys::exit_now(code);
+}
+
+}  // namespace holdfast::worker

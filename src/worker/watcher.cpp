@@ -1,0 +1,76 @@
+#include "worker/watcher.hpp"
+
+#include <array>
+#include <csignal>
+#include <unistd.h>
+#include <utility>
+
+#include "sys/clock.hpp"
+#include "sys/process.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+constexpr std::uint64_t kParentTag = 1;
+constexpr std::uint64_t kWakeTag = 2;
+constexpr int kRounds = 20;                       // a tree that still grows after so many is left to its group and the zygote
+constexpr std::size_t kStackBytes = 128 * 1024;
+
+}  // namespace
+
+Watcher::Watcher(Charge charge, sys::Epoll epoll, sys::Wakeup wakeup)
+    : charge_(std::move(charge)), epoll_(std::move(epoll)), wakeup_(std::move(wakeup)) {}
+
+Result<std::unique_ptr<Watcher>> Watcher::start(Charge charge) {
+  auto epoll = sys::Epoll::create();
+  if (!epoll.ok()) return epoll.error();
+  auto wakeup = sys::Wakeup::create();
+  if (!wakeup.ok()) return wakeup.error();
+  std::unique_ptr<Watcher> watcher(new Watcher(std::move(charge), std::move(epoll).value(), std::move(wakeup).value()));
+  if (auto done = watcher->epoll_.add(watcher->charge_.parent_pidfd, kParentTag, sys::kReadable); !done.ok()) return done.error();
+  if (auto done = watcher->epoll_.add(watcher->wakeup_.fd(), kWakeTag, sys::kReadable); !done.ok()) return done.error();
+  auto thread = sys::NativeThread::start({"hf-watcher", kStackBytes}, [raw = watcher.get()] { raw->watch(); });
+  if (!thread.ok()) return thread.error();
+  watcher->thread_ = std::move(thread).value();
+  return watcher;
+}
+
+Watcher::~Watcher() {
+  stop_.store(true, std::memory_order_release);  // pairs with the acquire load in watch(), after the wake-up below
+  wakeup_.signal();
+  thread_.join();
+}
+
+void Watcher::exit_at_latest(Nanos after, int code) {
+  exit_code_.store(code, std::memory_order_relaxed);  // published by the release store of the time
+  exit_at_ns_.store((sys::now() + after).count(), std::memory_order_release);
+  wakeup_.signal();
+}
+
+void Watcher::watch() {
+  std::array<sys::Event, 2> events;
+  while (!stop_.load(std::memory_order_acquire)) {
+    // acquire: exit_code_ was written before this time was.
+    const std::int64_t exit_at = exit_at_ns_.load(std::memory_order_acquire);
+    const bool limited = exit_at != Time::max().count();
+    if (limited && sys::now().count() >= exit_at) sys::exit_now(exit_code_.load(std::memory_order_relaxed));
+    const auto count = epoll_.wait(events, limited ? Nanos(exit_at) - sys::now() : Nanos::max());
+    if (!count.ok()) return;  // cannot happen with descriptors of our own; the parent-death signal and the zygote remain
+    wakeup_.drain();
+    for (int i = 0; i < count.value(); ++i) {
+      if (events[static_cast<std::size_t>(i)].tag == kParentTag) take_all_along();
+    }
+  }
+}
+
+void Watcher::take_all_along() {
+  for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {
+  }
+  // Daemons hang below the zygote, which kills them; if it went with the parent, they hang below a stranger and only their
+  // origin tells.
+  if (getppid() != charge_.zygote_pid) kill_by_origin(charge_.origin);
+  if (getpgrp() == charge_.group) (void)kill(0, SIGKILL);  // takes us along
+  sys::exit_now(1);
+}
+
+}  // namespace holdfast::worker

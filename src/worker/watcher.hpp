@@ -1,0 +1,50 @@
+// What: the worker's own watchman: a native thread that waits for the death of the pool's process and then takes the worker and all it
+// started along. It never touches Python and takes no lock of the program, so a worker that hangs in C with the GIL held goes too.
+// Also keeps the promise that a worker which has begun to leave does leave (exit_at_latest).
+// Callers: enrol.cpp. The object may be used from any thread; its destructor joins.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "base/result.hpp"
+#include "base/types.hpp"
+#include "sys/epoll.hpp"
+#include "sys/thread.hpp"
+#include "sys/wakeup.hpp"
+#include "worker/tree.hpp"
+
+namespace holdfast::worker {
+
+class Watcher {
+ public:
+  struct Charge {
+    int parent_pidfd = -1;    // whose death is waited for
+    int zygote_pid = 0;       // while it is our parent, it kills the orphans
+    int group = 0;            // the group noted at enrolment: killed only while we are still in it
+    Origin origin;
+  };
+  static Result<std::unique_ptr<Watcher>> start(Charge charge);
+  ~Watcher();
+
+  /// _exit(code) after that time, whatever the other threads do. A later call replaces an earlier one.
+  void exit_at_latest(Nanos after, int code);
+
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+ private:
+  Watcher(Charge charge, sys::Epoll epoll, sys::Wakeup wakeup);
+  void watch();
+  [[noreturn]] void take_all_along();
+
+  Charge charge_;
+  sys::Epoll epoll_;
+  sys::Wakeup wakeup_;
+  std::atomic<bool> stop_{false};
+  std::atomic<std::int64_t> exit_at_ns_{Time::max().count()};
+  std::atomic<int> exit_code_{0};
+  sys::NativeThread thread_;
+};
+
+}  // namespace holdfast::worker

@@ -1,0 +1,221 @@
+#include "worker/zygote.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "ring/control.hpp"
+#include "sys/children.hpp"
+#include "sys/clock.hpp"
+#include "sys/epoll.hpp"
+#include "sys/pidfd.hpp"
+#include "sys/process.hpp"
+#include "sys/procfs.hpp"
+#include "sys/signals.hpp"
+#include "sys/socket.hpp"
+#include "worker/brood.hpp"
+
+namespace holdfast::worker {
+namespace {
+
+using ring::Message;
+using ring::MessageType;
+
+constexpr std::uint64_t kPoolTag = 1;
+constexpr std::uint64_t kParentTag = 2;
+constexpr std::uint64_t kChildTag = 3;
+// `reap` comes after the pidfd has fired, so the worker is a zombie already; the bound is for a pool that asks too early.
+constexpr Nanos kReapLimit = std::chrono::milliseconds(200);
+// Steps of start_failed (its field b).
+constexpr std::int64_t kStepMessage = 1;
+constexpr std::int64_t kStepFork = 2;
+constexpr std::int64_t kStepPidfd = 3;
+
+class Zygote {
+ public:
+  explicit Zygote(ZygoteConfig& config) : config_(config) {}
+
+  int run() {
+    if (!set_up().ok()) return 1;
+    bool serving = true;
+    while (serving) serving = serve_once();
+    brood_.kill_everything(*child_signal_);
+    return 0;
+  }
+
+ private:
+  Status set_up();
+  Status say_hello();
+  bool serve_once();
+  bool handle_message();
+  void start(const Message& request, std::vector<UniqueFd> fds);
+  [[noreturn]] void become_worker(WorkerSeed&& seed);
+  void reap(const Message& request);
+  void answer(const Message& message, std::span<const int> fds = {});
+  void start_failed(const Message& request, int err_no, std::int64_t step);
+
+  ZygoteConfig& config_;
+  std::optional<sys::Epoll> epoll_;
+  std::optional<sys::ChildSignal> child_signal_;
+  struct sigaction callers_child_action_ = {};
+  std::string tag_prefix_;
+  Brood brood_;
+};
+
+Status Zygote::set_up() {
+  sys::set_thread_name("hf-zygote");
+  if (sigaction(SIGCHLD, nullptr, &callers_child_action_) != 0) return Error{ErrorCode::os_error, errno, "sigaction", "SIGCHLD"};
+  if (auto done = sys::set_default(SIGCHLD); !done.ok()) return done;
+  if (auto done = sys::set_child_subreaper(true); !done.ok()) return done;
+  // pid and start time: unique on this machine until it is booted again, also among nested pools.
+  tag_prefix_ = std::to_string(getpid()) + "-" + std::to_string(sys::now().count()) + "-";
+  auto epoll = sys::Epoll::create();
+  if (!epoll.ok()) return epoll.error();
+  auto child_signal = sys::ChildSignal::create();
+  if (!child_signal.ok()) return child_signal.error();
+  epoll_.emplace(std::move(epoll).value());
+  child_signal_.emplace(std::move(child_signal).value());
+  if (auto done = epoll_->add(config_.pool_socket.get(), kPoolTag, sys::kReadable); !done.ok()) return done;
+  if (auto done = epoll_->add(config_.parent_pidfd, kParentTag, sys::kReadable); !done.ok()) return done;
+  if (auto done = epoll_->add(child_signal_->fd(), kChildTag, sys::kReadable); !done.ok()) return done;
+  return say_hello();
+}
+
+Status Zygote::say_hello() {
+  auto self = sys::pidfd_open(getpid());
+  if (!self.ok()) return self.error();
+  Message hello;
+  hello.type = MessageType::zygote_hello;
+  hello.pid = getpid();
+  const int fds[] = {self.value().get()};
+  return sys::send_pod(config_.pool_socket.get(), hello, fds);
+}
+
+// One round; false = leave. The parent's death goes first: nothing else matters then.
+bool Zygote::serve_once() {
+  std::array<sys::Event, 4> events;
+  const auto count = epoll_->wait(events, Nanos::max());
+  if (!count.ok()) return false;
+  bool message = false;
+  bool child = false;
+  for (int i = 0; i < count.value(); ++i) {
+    const std::uint64_t tag = events[static_cast<std::size_t>(i)].tag;
+    if (tag == kParentTag) return false;
+    message = message || tag == kPoolTag;
+    child = child || tag == kChildTag;
+  }
+  if (child) {
+    child_signal_->drain();
+    brood_.reap_ended_orphans();
+  }
+  return !message || handle_message();
+}
+
+bool Zygote::handle_message() {
+  Message request;
+  auto got = sys::receive_pod(config_.pool_socket.get(), request, /*dont_wait=*/true);
+  if (!got.ok()) return got.error().code == ErrorCode::timed_out;
+  if (got->eof) return false;
+  switch (request.type) {
+    case MessageType::start:
+      start(request, std::move(got->fds));
+      return true;
+    case MessageType::reap:
+      reap(request);
+      return true;
+    default:
+      return false;  // stop_zygote, or a message that makes no sense here: then there is nobody left to work for
+  }
+}
+
+void Zygote::answer(const Message& message, std::span<const int> fds) {
+  (void)sys::send_pod(config_.pool_socket.get(), message, fds);  // a pool that is gone shows as EOF in the next round
+}
+
+void Zygote::start_failed(const Message& request, int err_no, std::int64_t step) {
+  Message message;
+  message.type = MessageType::start_failed;
+  message.worker = request.worker;
+  message.a = err_no;
+  message.b = step;
+  answer(message);
+}
+
+void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
+  if (fds.size() != 2) return start_failed(request, EMFILE, kStepMessage);  // descriptors were lost on the way (MSG_CTRUNC)
+  WorkerSeed seed;
+  seed.worker = request.worker;
+  seed.identity = request.a;
+  seed.socket = std::move(fds[0]);
+  seed.ring = std::move(fds[1]);
+  seed.bell_fd = config_.bell_fd;
+  seed.parent_pidfd = config_.parent_pidfd;
+  seed.zygote_pid = getpid();
+  seed.tag = tag_prefix_ + std::to_string(request.worker);
+  seed.mask = config_.worker_mask;
+  const auto ring = sys::file_id(seed.ring.get());
+  if (!ring.ok()) return start_failed(request, ring.error().err_no, kStepMessage);
+  Origin origin{seed.tag, ring.value()};
+
+  const int pid = config_.fork ? config_.fork() : fork();
+  if (pid == 0) become_worker(std::move(seed));
+  if (pid < 0) return start_failed(request, errno, kStepFork);
+  auto pidfd = sys::pidfd_open(pid);  // no race: nobody but us reaps it
+  if (!pidfd.ok()) {
+    (void)kill_tree(pid);  // the pool could not watch it; it is reaped as an orphan when it has ended
+    return start_failed(request, pidfd.error().err_no, kStepPidfd);
+  }
+  Message started;
+  started.type = MessageType::started;
+  started.worker = request.worker;
+  started.pid = pid;
+  const int pass[] = {pidfd.value().get()};
+  answer(started, pass);
+  brood_.add(pid, std::move(pidfd).value(), std::move(origin));
+}
+
+// In the child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
+void Zygote::become_worker(WorkerSeed&& seed) {
+  brood_.forget();
+  config_.pool_socket.reset();
+  epoll_.reset();
+  child_signal_.reset();
+  (void)sigaction(SIGCHLD, &callers_child_action_, nullptr);  // cannot fail: it is what sigaction() gave us
+  int code = 1;
+  try {
+    code = config_.run_worker(std::move(seed));
+  } catch (...) {
+    (void)std::fputs("holdfast: a worker ended by an exception that left its start function\n", stderr);  // nothing else can be done
+  }
+  sys::exit_now(code);
+}
+
+void Zygote::reap(const Message& request) {
+  Message message;
+  message.type = MessageType::reaped;
+  message.pid = request.pid;
+  message.a = -1;
+  const int pidfd = brood_.pidfd_of(request.pid);
+  if (pidfd < 0 || !sys::pidfd_wait_exited(pidfd, kReapLimit)) return answer(message);
+  const auto ended = sys::wait_pidfd(pidfd, /*reap=*/true, /*no_hang=*/true);
+  if (ended.ok() && ended.value().ready) {
+    message.a = ended.value().raw_status;
+    message.utime_us = ended.value().utime_us;
+    message.stime_us = ended.value().stime_us;
+    message.maxrss_bytes = ended.value().maxrss_bytes;
+  }
+  answer(message);  // first: the pool's caller waits for it
+  const Origin origin = brood_.remove(request.pid, /*left_alone=*/request.a != 1);
+  if (request.a == 1) brood_.kill_leftovers(origin, *child_signal_);
+}
+
+}  // namespace
+
+int zygote_main(ZygoteConfig& config) { return Zygote(config).run(); }
+
+}  // namespace holdfast::worker

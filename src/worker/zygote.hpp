@@ -1,0 +1,32 @@
+// What: the zygote's loop. The zygote is a single-threaded process that runs no task: it starts workers when the pool asks, is the only
+// one that reaps them, adopts what they leave behind (subreaper) and kills everything when the pool's process is gone.
+//
+// Invariants:
+//   1. A worker is reaped only on the pool's word (`reap`): until then its pid, its group and its exit status stay readable.
+//   2. Whatever ends the loop (the parent's death, EOF, `stop_zygote`, a broken message), nothing below the zygote is alive after it.
+//   3. All signals are blocked, SIGCHLD is at its default; the worker gets the caller's mask and SIGCHLD disposition back.
+// Callers: cpp_zygote.cpp (C++ pools), python/bindings/bind_worker.cpp (Python pools).
+#pragma once
+
+#include <csignal>
+#include <functional>
+
+#include "sys/fd.hpp"
+#include "worker/seed.hpp"
+
+namespace holdfast::worker {
+
+struct ZygoteConfig {
+  UniqueFd pool_socket;
+  int bell_fd = -1;
+  int parent_pidfd = -1;
+  sigset_t worker_mask = {};                            // the caller's, before the launcher blocked all signals
+  std::function<int()> fork;                            // as fork(); empty = plain fork()
+  std::function<int(WorkerSeed&&)> run_worker;          // in the child: its whole life; returns the exit code
+};
+
+/// Serves until the end; returns the zygote's exit code. In a forked worker it does not return: the child leaves with _exit.
+/// Call it with all signals blocked and one thread.
+int zygote_main(ZygoteConfig& config);
+
+}  // namespace holdfast::worker
