@@ -62,6 +62,7 @@ struct JobRequest {
   std::uint16_t flags = 0;
   ItemBatch items;
   bool open = false;                // lazy: extend() brings more items
+  bool unordered = false;           // read with wait_any(), in completion order
   std::uint64_t chunk_size = 1;
   std::uint64_t window = 0;         // open jobs: items taken and not yet consumed, at most; 0 = no limit
   Policies policies;
@@ -100,7 +101,9 @@ struct DispatchEvent {
 struct KilledItem {
   FunctionRef function;
   std::uint16_t call_mode = 0;
-  Payload item;                     // the encoded arguments (a private copy)
+  Payload item;                     // the encoded arguments (a private copy), unless they are large:
+  std::shared_ptr<ring::SharedBuffer> large_item;
+  std::size_t large_size = 0;
   ExitReport report;
   OutcomeKind outcome = OutcomeKind::died;   // what was settled: died, timed_out or skipped
 };
@@ -124,8 +127,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Waited wait_zygote_needed(Nanos max_sleep);
 
   // --- work ---
-  FunctionRef intern_function(ByteSpan pickled);
-  const Payload& function_bytes(const Function& function) const;
+  Result<FunctionRef> intern_function(ByteSpan pickled);
+  static ByteSpan function_bytes(const Function& function);      // valid while a FunctionRef is held
   std::shared_ptr<ring::BufferPool> buffers();   // for large arguments: get(), fill, seal_future_write(), ItemBatch::add_large()
   Result<JobRef> submit(JobRequest&& request);   // closed, broken: an error with the reason
   Status extend(const JobRef& job, ItemBatch&& items);
@@ -157,7 +160,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- the end ---
   void close();
-  void terminate(Nanos grace);                   // returns at once; wait_ended() follows
+  /// Settles all that is pending as terminated and starts the stop ladder (core/stop_ladder.hpp); returns at once, wait_ended() follows.
+  /// `interrupted`: under a KeyboardInterrupt, so busy workers get SIGINT first.
+  void terminate(Nanos grace, bool interrupted = false);
   void kill();                                   // SIGKILL to all now
   void interrupt_workers();                      // one SIGINT to each busy worker
   Waited wait_ended(Nanos max_sleep);            // until no worker and no zygote is left
@@ -170,7 +175,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::optional<WorkerInfo> worker_info(WorkerId worker);   // also of dead ones (the last 1,024)
   Stats stats();
   std::vector<KilledItem> killed_items();        // copies; bounded at 100,000
-  void after_fork_in_child();                    // in a forked child of the host: drop all handles, never signal anybody
+
+  // --- forks of the host (fork_guard.hpp calls these) ---
+  void lock_for_fork();
+  void unlock_after_fork();
+  void after_fork_in_child();                    // drop all handles; from now on answer "ended", signal nobody
   bool in_forked_child() const;
 
  private:

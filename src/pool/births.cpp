@@ -1,0 +1,242 @@
+// What: how workers come to be: the request to the zygote, its answers, the worker's own messages until (and after) it is ready.
+// Part of Engine::Impl (engine_impl.hpp); runs in the supervisor, start_worker() also in a submitting thread.
+#include <algorithm>
+#include <csignal>
+
+#include "pool/engine_impl.hpp"
+#include "sys/pidfd.hpp"
+#include "sys/socket.hpp"
+
+namespace holdfast::pool {
+
+void Engine::Impl::start_worker(WorkerId id) {
+  std::uint32_t index = 0;
+  while (index < by_index.size() && by_index[index] != nullptr) ++index;
+  auto channel = ring::ParentChannel::create({}, index);
+  auto pair = sys::socketpair_seqpacket();
+  if (!channel || !pair) {   // no descriptors, no memory: a failed start like any other, tried again after a pause
+    ExitReport report;
+    report.cause = Cause::failed_start;
+    report.detail = channel ? pair.error().message() : channel.error().message();
+    last_start_failure = std::move(report);
+    ++counts.failed_starts;
+    scheduler.worker_start_failed(id, sys::now());
+    return;
+  }
+  auto worker = std::make_unique<Worker>(id, index, next_identity++);
+  worker->requested_at = sys::now();
+  worker->start_deadline = worker->requested_at + options.start_deadline;
+  worker->channel = *std::move(channel);
+  worker->empty_ring_room = worker->channel->task_room();
+  worker->socket = std::move(pair->a);
+  worker->zygote_end = std::move(pair->b);
+  worker->results = std::make_shared<ResultBuffers>(buffers, worker->channel, options.keep_buffer_bytes);
+  for (std::uint32_t slot = ring::kChunkSlots; slot-- > 0;) worker->free_slots.push_back(slot);
+  (void)epoll.add(worker->socket.get(), tag(Source::worker_socket, id), sys::kReadable);   // fails only without memory: then its pidfd still tells
+  request_start(*worker);
+  if (index == by_index.size()) by_index.push_back(nullptr);
+  by_index[index] = worker.get();
+  workers.emplace(id, std::move(worker));
+  wake_supervisor();   // a deadline has come closer
+}
+
+/// Sends `start`, once there is a zygote to send it to; a new zygote is asked again for those that never got a pid.
+void Engine::Impl::request_start(Worker& worker) {
+  if (!launcher.connected() || !worker.zygote_end) return;
+  ring::Message message{.type = ring::MessageType::start, .worker = worker.id};
+  message.a = worker.identity;
+  const int fds[] = {worker.zygote_end.get(), worker.channel->fd()};
+  launcher.send(message, fds);
+}
+
+void Engine::Impl::read_zygote() {
+  for (;;) {
+    ring::Message message;
+    auto got = sys::receive_pod(launcher.socket(), message, /*dont_wait=*/true);
+    if (!got) {
+      if (got.error().code == ErrorCode::timed_out) return;
+      zygote_lost();
+      return;
+    }
+    if (got->eof) {
+      zygote_lost();
+      return;
+    }
+    on_zygote_message(message, got->fds, got->truncated_fds);
+    if (!launcher.connected()) return;
+  }
+}
+
+void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds) {
+  Worker* worker = find_worker(message.worker);
+  switch (message.type) {
+    case ring::MessageType::zygote_hello:
+      if (fds.size() == 1) {
+        launcher.set_pidfd(std::move(fds.front()));
+        (void)epoll.add(launcher.pidfd().get(), tag(Source::zygote_pidfd), sys::kReadable);   // without it the socket's end tells
+      }
+      break;
+    case ring::MessageType::started:
+      if (worker == nullptr) {   // given up meanwhile: it is killed and reaped like any other
+        if (!fds.empty()) (void)sys::pidfd_send_signal(fds.front().get(), SIGKILL);
+        launcher.send({.type = ring::MessageType::reap, .worker = message.worker, .pid = message.pid, .a = 1}, {});
+        break;
+      }
+      worker->pid = message.pid;
+      worker->zygote_end.reset();
+      worker->channel->close_fd();
+      ++counts.workers_started;
+      if (fds.size() != 1 || truncated_fds) {   // descriptors exhausted here: nobody can be watched without one, so it is started again
+        worker->start_error = "no descriptor left for its pidfd (RLIMIT_NOFILE); raise the limit or use fewer workers";
+        launcher.send({.type = ring::MessageType::reap, .worker = worker->id, .pid = message.pid, .a = 1}, {});
+        worker->start_deadline = sys::now();
+      } else {
+        worker->pidfd = std::move(fds.front());
+        (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id), sys::kReadable);   // out of memory: its socket's end tells
+        if (worker->kill_cause != Cause::none) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGKILL);   // condemned before it had a pid
+      }
+      state_waiters.wake_all();
+      break;
+    case ring::MessageType::start_failed:
+      if (worker != nullptr) {
+        worker->start_error = Error{ErrorCode::os_error, static_cast<int>(message.a), "fork", "the zygote could not start a worker"}.message();
+        worker->start_deadline = sys::now();
+      }
+      break;
+    case ring::MessageType::reaped:
+      if (worker == nullptr || worker->life != Worker::Life::dying) break;
+      if (message.a >= 0) {
+        worker->raw_status = static_cast<int>(message.a);
+        worker->status_known = true;
+        worker->report.cpu_user_s = static_cast<double>(message.utime_us) / 1e6;
+        worker->report.cpu_system_s = static_cast<double>(message.stime_us) / 1e6;
+        worker->report.peak_rss_bytes = message.maxrss_bytes;
+      }
+      finish_worker(*worker);
+      break;
+    default: zygote_lost(); break;   // it is our own code: nonsense means that it was overwritten
+  }
+}
+
+void Engine::Impl::read_worker(Worker& worker) {
+  const WorkerId id = worker.id;
+  for (;;) {
+    ring::Message message;
+    auto got = sys::receive_pod(worker.socket.get(), message, /*dont_wait=*/true);
+    if (!got) {
+      if (got.error().code == ErrorCode::timed_out) return;
+      worker.report.detail = "its control socket: " + got.error().message();
+      kill_worker(worker, Cause::protocol_error);
+      return;
+    }
+    if (got->eof) {
+      on_socket_closed(worker);
+      return;
+    }
+    on_worker_message(worker, message);
+    if (find_worker(id) == nullptr || !worker.socket) return;
+  }
+}
+
+void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& message) {
+  switch (message.type) {
+    case ring::MessageType::hello:
+      if (message.a != ring::kProtocolVersion) {
+        worker.report.detail = "it speaks another protocol version (two versions of holdfast installed?)";
+        kill_worker(worker, Cause::protocol_error);
+        break;
+      }
+      if (worker.life == Worker::Life::requested) worker.life = Worker::Life::enrolled;
+      worker.group = static_cast<int>(message.b);
+      worker.start_deadline = kNever;   // an initializer may take as long as it likes
+      break;
+    case ring::MessageType::ready:
+      if (worker.life == Worker::Life::enrolled) worker_ready(worker);
+      break;
+    case ring::MessageType::init_failed: {
+      // The text follows as the next message, which the worker has sent before it leaves.
+      std::string text(static_cast<std::size_t>(std::clamp<std::int64_t>(message.a, 0, 32 * 1024)), '\0');
+      auto got = sys::receive_message(worker.socket.get(), std::as_writable_bytes(std::span(text)), /*dont_wait=*/true);
+      if (got && !got->eof) worker.start_error.assign(text, 0, got->size);
+      break;
+    }
+    case ring::MessageType::wake:
+      if (!drainer) drain_worker(worker);
+      break;
+    case ring::MessageType::buffer_request: grant_result_buffer(worker, message.a); break;
+    default:
+      worker.report.detail = "an unknown message on its control socket";
+      kill_worker(worker, Cause::protocol_error);
+      break;
+  }
+}
+
+void Engine::Impl::worker_ready(Worker& worker) {
+  worker.life = Worker::Life::ready;
+  worker.ready_told = true;
+  zygote_deaths = 0;
+  scheduler.worker_ready(worker.id, sys::now());
+}
+
+void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
+  // What it has published must be opened before an unread buffer of its table may be taken for a free one (ResultBuffers::grant).
+  drain_worker(worker);
+  if (worker.kill_cause == Cause::protocol_error) return;
+  ring::Message answer{.type = ring::MessageType::buffer, .worker = worker.id};
+  if (bytes > 0) {
+    auto grant = worker.results->grant(static_cast<std::size_t>(bytes));
+    if (grant) {
+      answer.a = static_cast<std::int64_t>(grant->buffer->id());
+      answer.b = static_cast<std::int64_t>(grant->buffer->capacity());
+      answer.c = grant->index;
+      const int fds[] = {grant->buffer->fd()};
+      if (sys::send_pod(worker.socket.get(), answer, fds, /*dont_wait=*/true)) return;
+    } else {
+      answer.b = grant.error().err_no;
+    }
+  }
+  answer.type = ring::MessageType::buffer_refused;
+  answer.a = bytes;
+  // A socket without room for this is one that its worker does not read: it waits for nothing then, or it is dead.
+  (void)sys::send_pod(worker.socket.get(), answer, {}, /*dont_wait=*/true);
+}
+
+/// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
+void Engine::Impl::zygote_lost() {
+  if (!launcher.connected()) return;
+  epoll.remove(launcher.socket());
+  if (launcher.pidfd()) epoll.remove(launcher.pidfd().get());
+  if (launcher.our_child() && launcher.pidfd()) (void)sys::wait_pidfd(launcher.pidfd().get(), /*reap=*/true, /*no_hang=*/true);
+  launcher.lost();
+  if (stop_sent) {
+    check_ended();
+    return;
+  }
+  ++zygote_deaths;
+  std::vector<WorkerId> without_pid;
+  for (auto& [id, worker] : workers) {
+    if (worker->pid == 0 || !worker->pidfd) {
+      without_pid.push_back(id);
+    } else {
+      worker->closing = true;
+      worker->cancelled = true;
+      worker->channel->set_cancelled();
+      worker->reap_deadline = worker->life == Worker::Life::dying ? sys::now() : worker->reap_deadline;
+    }
+  }
+  if (ending) {
+    for (const WorkerId id : without_pid) finish_worker(*find_worker(id));
+    check_ended();
+    return;
+  }
+  for (const WorkerId id : without_pid) {
+    if (zygote_deaths < kZygoteDeathsAllowed) break;
+    Worker& worker = *find_worker(id);
+    if (worker.start_error.empty()) worker.start_error = "the zygote process died again and again";
+    finish_worker(worker);
+  }
+  zygote_needed = true;
+  state_waiters.wake_all();
+}
+
+}  // namespace holdfast::pool

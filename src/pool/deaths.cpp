@@ -1,0 +1,194 @@
+// What: how a worker's end becomes an exit report and outcomes. Part of Engine::Impl (engine_impl.hpp); runs in the supervisor.
+//
+// The order (design.md section 4, "A death"): the pidfd is readable -> raw status from /proc/<pid>/stat, which the unreaped zombie holds ->
+// its group is killed, while the zombie keeps the group's number from being recycled -> what it committed is drained -> the zygote is
+// told to reap and answers with rusage (waited for at most kReapWait) -> the scheduler hears what was begun and not answered.
+#include <csignal>
+#include <unistd.h>
+
+#include "core/exit_cause.hpp"
+#include "pool/engine_impl.hpp"
+#include "sys/pidfd.hpp"
+#include "sys/procfs.hpp"
+#include "sys/process.hpp"
+
+namespace holdfast::pool {
+
+namespace {
+constexpr Nanos kReapWait = std::chrono::milliseconds(100);
+constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);   // an exit closes the socket a little before the pidfd tells
+constexpr std::string_view kRingName = "memfd:holdfast";
+}  // namespace
+
+Worker* Engine::Impl::find_worker(WorkerId id) {
+  const auto found = workers.find(id);
+  return found == workers.end() ? nullptr : found->second.get();
+}
+
+void Engine::Impl::read_exit_status(Worker& worker) {
+  const auto stat = sys::read_stat(worker.pid);
+  if (stat && stat->state == 'Z') {
+    worker.raw_status = stat->exit_code_raw;
+    worker.status_known = true;
+    worker.report.cpu_user_s = static_cast<double>(stat->utime_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    worker.report.cpu_system_s = static_cast<double>(stat->stime_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    // Only a group that this very zombie is a member of: its number cannot have been recycled.
+    if (stat->pgrp != worker.group && stat->pgrp != worker.pid) worker.group = 0;
+    if (stat->pgrp == worker.pid) worker.group = worker.pid;   // setsid() in a task
+    return;
+  }
+  worker.group = 0;
+  if (const auto status = sys::pidfd_exit_status(worker.pidfd.get())) {   // somebody else has reaped it
+    worker.raw_status = *status;
+    worker.status_known = true;
+  }
+}
+
+void Engine::Impl::on_worker_exit(Worker& worker) {
+  if (worker.life == Worker::Life::dying) return;
+  worker.life = Worker::Life::dying;
+  worker.evidence_at = sys::now();
+  epoll.remove(worker.pidfd.get());
+  read_exit_status(worker);
+  if (worker.socket) read_worker_remains(worker);
+  drain_worker(worker);
+  const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
+  if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)::kill(-worker.group, SIGKILL);
+  if (!launcher.connected()) {
+    finish_worker(worker);
+    return;
+  }
+  worker.reap_deadline = worker.evidence_at + kReapWait;
+  launcher.send({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = clean && !options.kill_children_on_recycle ? 0 : 1}, {});
+}
+
+/// What it said before it died: a failed initializer's text above all.
+void Engine::Impl::read_worker_remains(Worker& worker) {
+  read_worker(worker);
+  if (worker.socket) {
+    epoll.remove(worker.socket.get());
+    worker.socket.reset();
+  }
+}
+
+/// EOF is not a death: usually the pidfd tells a moment later. A process that closed its descriptors goes on; one that exec'd something
+/// else has lost our memfd and will never answer.
+void Engine::Impl::on_socket_closed(Worker& worker) {
+  epoll.remove(worker.socket.get());
+  worker.socket.reset();
+  worker.eof_check_at = sys::now() + kLookAfterEof;
+}
+
+void Engine::Impl::check_after_eof(Worker& worker) {
+  worker.eof_check_at = kNever;
+  if (worker.life == Worker::Life::dying || worker.pid == 0) return;
+  if (sys::maps_contain(worker.pid, kRingName)) return;
+  if (worker.pidfd && sys::pidfd_exited(worker.pidfd.get())) return;
+  worker.report.detail = "it replaced itself by another program (exec) in the middle of its work";
+  kill_worker(worker, Cause::protocol_error);
+}
+
+void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
+  if (worker.life == Worker::Life::dying) return;
+  if (worker.kill_cause == Cause::none) worker.kill_cause = cause;
+  worker.abandon_at = sys::now() + core::kAbandonAfter;
+  if (!worker.pidfd) {   // not born yet: killed when `started` comes, given up at the deadline
+    worker.start_deadline = std::min(worker.start_deadline, worker.abandon_at);
+    return;
+  }
+  // Stopped first, so that it starts no further child between the walk and the kill (os-mechanisms.md, section 2).
+  (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGSTOP);
+  for (const int child : sys::descendants_of(worker.pid)) (void)::kill(child, SIGKILL);
+  (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+  sys::process_mrelease(worker.pidfd.get());
+  wake_supervisor();
+}
+
+ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) const {
+  const bool nonsense = worker.kill_cause == Cause::protocol_error;
+  const core::ExitFinding finding = core::classify_exit({
+      .status_known = worker.status_known,
+      .raw_status = worker.raw_status,
+      .pool_kill = nonsense ? Cause::none : worker.kill_cause,
+      .asked = worker.stop_cause != Cause::none ? core::Asked::by_signal : worker.closing ? core::Asked::to_finish : core::Asked::no,
+      .ready = worker.ready_told,
+      .protocol_error = nonsense,
+      .running_item = running_item,
+      .oom_evidence = false,
+  });
+  ExitReport report = worker.report;
+  report.cause = finding.cause;
+  report.has_exit_code = finding.has_exit_code;
+  report.exit_code = finding.exit_code;
+  report.signal = finding.signal;
+  report.core_dumped = finding.core_dumped;
+  report.pid = worker.pid;
+  report.items_run = worker.items_run;
+  report.runtime_s = std::chrono::duration<double>(sys::now() - worker.requested_at).count();
+  if (!worker.start_error.empty()) report.detail = worker.start_error;
+  return report;
+}
+
+void Engine::Impl::unwatch(Worker& worker) {
+  if (worker.socket) epoll.remove(worker.socket.get());
+  if (worker.pidfd && worker.life != Worker::Life::dying) epoll.remove(worker.pidfd.get());
+}
+
+/// What is begun and not answered is lost: at most one item, since a worker runs one at a time (P2).
+std::vector<core::Running> Engine::Impl::begun_items(const Worker& worker, const ChunkInFlight*& lost) const {
+  std::vector<core::Running> begun;
+  lost = nullptr;
+  for (const ChunkInFlight& chunk : worker.chunks) {
+    std::uint32_t next = chunk.answered;
+    if (chunk.announced) {
+      // Trusted no further than one item past the last answer: whatever the word says, a worker runs one item at a time.
+      const auto word = worker.channel->load_chunk(chunk.slot);
+      if (word && word->next > chunk.answered && lost == nullptr && chunk.answered < chunk.end) {
+        next = chunk.answered + 1;
+        lost = &chunk;
+      }
+    }
+    begun.push_back({chunk.chunk, next});
+  }
+  return begun;
+}
+
+void Engine::Impl::finish_worker(Worker& worker) {
+  const Time now = sys::now();
+  const ChunkInFlight* lost = nullptr;
+  const std::vector<core::Running> begun = begun_items(worker, lost);
+  ExitReport report = make_report(worker, lost != nullptr);
+  if (lost != nullptr) {
+    report.lost_item = true;
+    report.job = lost->job->id;
+    report.item = lost->first + lost->answered;
+  }
+  if (worker.evidence_at != Time{0}) report.news_ns = (now - worker.evidence_at).count();
+  if (report.lost_item) {
+    ++counts.deaths;
+    counts.last_news = now - worker.evidence_at;
+  }
+  const WorkerId id = worker.id;
+  const bool was_ready = worker.ready_told;
+  departed.emplace(id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
+  reports[id] = std::make_shared<const ExitReport>(report);
+  if (departed.size() > kDepartedKept) {
+    reports.erase(departed.begin()->first);
+    departed.erase(departed.begin());
+  }
+  unwatch(worker);
+  if (worker.results) worker.results->worker_gone();
+  by_index[worker.index] = nullptr;
+  std::erase(dirty, &worker);
+  workers.erase(id);   // `worker` is gone
+  if (was_ready) {
+    scheduler.worker_died(id, report.cause, begun, now);
+  } else {
+    ++counts.failed_starts;
+    last_start_failure = report;
+    scheduler.worker_start_failed(id, now);
+  }
+  state_waiters.wake_all();
+}
+
+}  // namespace holdfast::pool

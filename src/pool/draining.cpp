@@ -1,0 +1,181 @@
+// What: takes committed results out of the rings and settles items. Whoever holds the mutex drains: a user thread in a wait (the
+// drainer), or the supervisor. Part of Engine::Impl (engine_impl.hpp).
+//
+// Promise P8: every field of a frame is checked against the parent's own record before it is used; nonsense kills the worker.
+#include <bit>
+
+#include "pool/engine_impl.hpp"
+
+namespace holdfast::pool {
+
+void Engine::Impl::drain_ready() {
+  const std::uint32_t words = static_cast<std::uint32_t>((by_index.size() + 63) / 64);
+  for (std::uint32_t word = 0; word < words; ++word) {
+    std::uint64_t bits = bell.take_ready(word);
+    while (bits != 0) {
+      const auto index = word * 64U + static_cast<std::uint32_t>(std::countr_zero(bits));
+      bits &= bits - 1;
+      if (index < by_index.size() && by_index[index] != nullptr) drain_worker(*by_index[index]);
+    }
+  }
+  run_actions();
+}
+
+void Engine::Impl::drain_all() {
+  for (Worker* worker : by_index) {
+    if (worker != nullptr && worker->channel->results_waiting()) drain_worker(*worker);
+  }
+  run_actions();
+}
+
+void Engine::Impl::drain_worker(Worker& worker) {
+  if (worker.kill_cause == Cause::protocol_error) return;   // nothing it says is read any more
+  bool any = false;
+  for (;;) {
+    auto next = worker.channel->next_result();
+    if (!next) {
+      worker.report.detail = next.error().message();
+      kill_worker(worker, Cause::protocol_error);
+      return;
+    }
+    if (!next->has_value()) break;
+    any = true;
+    const bool accepted = accept_result(worker, **next);
+    worker.channel->pop_result();
+    if (!accepted) {
+      kill_worker(worker, Cause::protocol_error);
+      break;
+    }
+  }
+  if (!any) return;
+  worker.channel->release_results();
+  if (worker.wants_room) pump(worker);
+}
+
+Result<Payload> Engine::Impl::open_payload(Worker& worker, const ring::PayloadRef& payload) {
+  if (payload.buffer == 0) return Payload::copy(payload.inline_bytes);
+  return worker.results->open(payload.buffer, payload.size);
+}
+
+/// False: the frame makes no sense (protocol_error).
+bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame) {
+  auto payload = open_payload(worker, frame.payload);
+  if (!payload) {
+    worker.report.detail = payload.error().message();
+    return false;
+  }
+  counts.bytes_received += frame.payload.size;
+  if (frame.kind == ring::ResultKind::note) {
+    dispatch_queue.push_back({.kind = DispatchEvent::Kind::note, .job = nullptr, .note = *std::move(payload), .worker = worker.id});
+    dispatch_waiters.wake_all();
+    return true;
+  }
+  ChunkInFlight* chunk = worker.find_chunk(frame.chunk);
+  // Results come in order, one for each item begun: anything else was not run by this worker.
+  if (chunk == nullptr || frame.item != chunk->answered || frame.item >= chunk->end) {
+    worker.report.detail = "a result for an item that the worker does not own";
+    return false;
+  }
+  ++chunk->answered;
+  ++worker.items_run;
+  const ItemIndex item = chunk->first + frame.item;
+  const bool raised = frame.kind == ring::ResultKind::raised;
+  const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, raised, frame.run_time, sys::now());
+  const JobRef job = chunk->job;
+  worker.saw_result_of(frame.chunk);
+  if (chunk->answered >= chunk->end) chunk_answered(worker, *chunk);
+  switch (verdict) {
+    case core::Verdict::settle:
+      ++(raised ? counts.items_raised : counts.items_done);
+      settle_item(job, item, raised ? OutcomeKind::raised : OutcomeKind::done, *std::move(payload), {});
+      break;
+    case core::Verdict::settle_skipped:
+      ++counts.items_raised;
+      settle_item(job, item, OutcomeKind::skipped, *std::move(payload), {.kind = OutcomeKind::raised, .attempts = 0, .report = nullptr});
+      break;
+    case core::Verdict::retry: ++counts.retries; break;
+    case core::Verdict::ignore: break;
+    case core::Verdict::not_owned:
+      worker.report.detail = "a result for an item that the worker does not own";
+      return false;
+  }
+  return true;
+}
+
+/// Every item the worker could begin is answered: the chunk's slot comes back.
+void Engine::Impl::chunk_answered(Worker& worker, ChunkInFlight& chunk) {
+  if (chunk.announced) worker.give_slot(chunk.slot, /*passed=*/chunk.pushed <= chunk.end);
+  const ChunkId id = chunk.chunk;
+  std::erase_if(worker.chunks, [id](const ChunkInFlight& each) { return each.chunk == id; });
+}
+
+void Engine::Impl::touch(const JobRef& job) {
+  if (job->touched) return;
+  job->touched = true;
+  touched.push_back(job);
+}
+
+void Engine::Impl::settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
+  if (!job->settle(item, kind, std::move(payload), std::move(failure))) return;
+  ++counts.items_settled;
+  touch(job);
+}
+
+void Engine::Impl::settle_range(const core::Settle& settle) {
+  const auto found = jobs.find(settle.job);
+  if (found == jobs.end()) return;
+  const JobRef job = found->second;
+  Failure failure{.kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
+  if (const auto report = reports.find(settle.worker); settle.worker != 0 && report != reports.end()) {
+    auto mine = std::make_shared<ExitReport>(*report->second);
+    mine->attempts = settle.attempts;
+    failure.report = std::move(mine);
+  }
+  for (ItemIndex item = settle.first; item < settle.first + settle.count; ++item) {
+    if (failure.report && (failure.kind == OutcomeKind::died || failure.kind == OutcomeKind::timed_out)) {
+      ++counts.items_died;
+      note_killed(*job, item, settle.kind, *failure.report);
+    }
+    settle_item(job, item, settle.kind, Payload{}, failure);
+  }
+}
+
+/// Keeps the frames of a killed item, so that get_killed_tasks() can rebuild the call. Before settle(): that frees them.
+void Engine::Impl::note_killed(const Job& job, ItemIndex item, OutcomeKind outcome, const ExitReport& report) {
+  if (killed.size() >= kKilledKept) killed.pop_front();
+  KilledItem& entry = killed.emplace_back();
+  entry.function = job.function;
+  entry.call_mode = job.call_mode;
+  entry.report = report;
+  entry.outcome = outcome;
+  const StoredItem stored = job.items.at(item);
+  if (stored.buffer != nullptr) {
+    entry.large_item = *stored.buffer;
+    entry.large_size = stored.size;
+  } else {
+    entry.item = Payload::copy(stored.inline_bytes);
+  }
+}
+
+void Engine::Impl::notify() {
+  bool dispatcher_has_news = false;
+  for (const JobRef& job : touched) {
+    job->touched = false;
+    const bool finished = job->finished();
+    if (finished) {
+      jobs.erase(job->id);
+      if (job->dispatch && !job->forgotten) {
+        dispatch_queue.push_back({.kind = DispatchEvent::Kind::job_done, .job = job, .note = {}, .worker = 0});
+        dispatcher_has_news = true;
+      }
+    }
+    // A closed job's waiters want all of it; a lazy one's want any item.
+    if (finished || job->lazy) job->waiters.wake_all();
+    if (finished) job->feeders.wake_all();
+    if (drainer_job == job.get()) bell.ring_from_parent();
+  }
+  touched.clear();
+  if (dispatcher_has_news) dispatch_waiters.wake_all();
+}
+
+}  // namespace holdfast::pool

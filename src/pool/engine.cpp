@@ -1,0 +1,308 @@
+// What: Engine's door: construction, submitting, reading, questions. See engine.hpp; the work is done in the files of engine_impl.hpp.
+#include "pool/engine.hpp"
+
+#include <csignal>
+#include <unistd.h>
+
+#include "pool/engine_impl.hpp"
+#include "pool/fork_guard.hpp"
+#include "sys/pidfd.hpp"
+
+namespace holdfast::pool {
+
+namespace {
+core::SchedulerConfig scheduler_config(const EngineOptions& options) {
+  core::SchedulerConfig config;
+  config.workers = options.workers;
+  config.max_restarts = options.max_restarts;
+  config.max_deaths = options.max_deaths;
+  config.max_chunks_per_worker = options.max_chunks_per_worker;
+  config.max_chunks_in_flight = ring::kChunkSlots * 3 / 4;   // the rest is for slots whose chunk was taken back (Worker::retired_slots)
+  config.seed = static_cast<std::uint64_t>(sys::now().count());
+  return config;
+}
+
+Error closed_error(EngineState state, const std::string& reason) {
+  switch (state) {
+    case EngineState::broken: return {ErrorCode::broken, 0, "submit", reason};
+    case EngineState::aborted: return {ErrorCode::closed, 0, "submit", "the pool was aborted"};
+    case EngineState::terminated: return {ErrorCode::closed, 0, "submit", "the pool was terminated"};
+    default: return {ErrorCode::closed, 0, "submit", "the pool is closed"};
+  }
+}
+const char* const kForked = "this is a forked child: the pool belongs to its parent";
+}  // namespace
+
+Engine::Impl::Impl(const EngineOptions& engine_options, ring::BellPage bell_page, sys::Epoll poller, sys::Wakeup waker, UniqueFd own_pidfd)
+    : options(engine_options),
+      bell(std::move(bell_page)),
+      parent_pidfd(std::move(own_pidfd)),
+      buffers(ring::BufferPool::create(engine_options.keep_buffer_bytes)),
+      epoll(std::move(poller)),
+      wakeup(std::move(waker)),
+      scheduler(scheduler_config(engine_options)),
+      functions(buffers) {}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { guard_forks_of(*this); }
+
+Result<std::shared_ptr<Engine>> Engine::create(const EngineOptions& options) {
+  auto bell = ring::BellPage::create();
+  if (!bell) return std::move(bell).error();
+  auto epoll = sys::Epoll::create();
+  if (!epoll) return std::move(epoll).error();
+  auto wakeup = sys::Wakeup::create();
+  if (!wakeup) return std::move(wakeup).error();
+  auto own = sys::pidfd_open(::getpid());
+  if (!own) return std::move(own).error();
+  if (auto added = epoll->add(wakeup->fd(), Impl::tag(Impl::Source::wakeup), sys::kReadable); !added) return std::move(added).error();
+  auto impl = std::make_unique<Impl>(options, *std::move(bell), *std::move(epoll), *std::move(wakeup), *std::move(own));
+  return std::shared_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+Engine::~Engine() {
+  unguard_forks_of(*this);
+  if (impl_->forked_child) {
+    impl_->supervisor.forget();
+    return;
+  }
+  if (impl_->supervisor.joinable()) {
+    kill();
+    const Time until = sys::now() + 2 * core::kAbandonAfter;
+    while (wait_ended(std::max(Nanos{0}, until - sys::now())) == Waited::interrupted) {
+    }
+    {
+      const Impl::Lock lock(impl_->mutex);
+      impl_->quit = true;
+      impl_->wake_supervisor();
+    }
+    impl_->supervisor.join();
+  }
+}
+
+// --- birth ---
+
+Result<ZygoteSeed> Engine::prepare_zygote() {
+  const Impl::Lock lock(impl_->mutex);
+  auto end = impl_->launcher.prepare();
+  if (!end) return std::move(end).error();
+  impl_->zygote_needed = false;
+  if (auto added = impl_->epoll.add(impl_->launcher.socket(), Impl::tag(Impl::Source::zygote_socket), sys::kReadable); !added) {
+    return std::move(added).error();
+  }
+  return ZygoteSeed{*std::move(end), impl_->bell.fd(), impl_->parent_pidfd.get()};
+}
+
+Status Engine::zygote_running(int pid, bool is_our_child) {
+  const Impl::Lock lock(impl_->mutex);
+  impl_->launcher.running(pid, is_our_child);
+  for (auto& [id, worker] : impl_->workers) {
+    if (worker->pid == 0) impl_->request_start(*worker);
+  }
+  return ok_status();
+}
+
+Status Engine::start() {
+  {
+    const Impl::Lock lock(impl_->mutex);
+    impl_->opened = true;
+    impl_->scheduler.open(sys::now());
+    impl_->run_actions();
+  }
+  auto thread = sys::NativeThread::start({.name = "holdfast", .stack_bytes = 0}, [impl = impl_.get()] { impl->supervise(); });
+  if (!thread) return std::move(thread).error();
+  impl_->supervisor = *std::move(thread);
+  return ok_status();
+}
+
+// --- work ---
+
+Result<FunctionRef> Engine::intern_function(ByteSpan pickled) {
+  const Impl::Lock lock(impl_->mutex);
+  return impl_->functions.intern(pickled);
+}
+
+ByteSpan Engine::function_bytes(const Function& function) { return function.span(); }
+
+std::shared_ptr<ring::BufferPool> Engine::buffers() { return impl_->buffers; }
+
+Result<JobRef> Engine::submit(JobRequest&& request) {
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->forked_child) return Error{ErrorCode::closed, 0, "submit", kForked};
+  if (impl_->scheduler.state() != core::Scheduler::PoolState::running) {
+    return closed_error(static_cast<EngineState>(impl_->scheduler.state()), impl_->broken_text);
+  }
+  const core::JobSpec spec{
+      .items = request.items.count(), .open = request.open, .chunk_size = std::max<std::uint64_t>(1, request.chunk_size), .policies = request.policies};
+  impl_->counts.items_submitted += spec.items;
+  const Time now = sys::now();
+  if (spec.items == 0 && !spec.open) {   // map([]): there is nothing to schedule
+    auto job = std::make_shared<Job>(0, std::move(request));
+    impl_->touch(job);
+    impl_->notify();
+    return job;
+  }
+  const JobId id = impl_->scheduler.submit(spec, now);
+  auto job = std::make_shared<Job>(id, std::move(request));
+  impl_->jobs.emplace(id, job);
+  impl_->run_actions();
+  impl_->notify();
+  return job;
+}
+
+Status Engine::extend(const JobRef& job, ItemBatch&& items) {
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->forked_child) return Error{ErrorCode::closed, 0, "extend", kForked};
+  if (!job->input_open) return Error{ErrorCode::closed, 0, "extend", "the job takes no more input"};
+  const std::uint64_t count = items.count();
+  job->add_items(std::move(items));
+  impl_->counts.items_submitted += count;
+  impl_->scheduler.extend(job->id, count, sys::now());
+  impl_->run_actions();
+  impl_->notify();
+  return ok_status();
+}
+
+Status Engine::close_input(const JobRef& job) {
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->forked_child || !job->input_open) return ok_status();
+  job->input_open = false;
+  impl_->scheduler.close_input(job->id, sys::now());
+  impl_->run_actions();
+  impl_->touch(job);
+  impl_->notify();
+  impl_->check_ended();
+  return ok_status();
+}
+
+void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, bool kill) {
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->forked_child) return;
+  impl_->scheduler.cancel(job->id, first, count, kill, sys::now());
+  impl_->run_actions();
+  impl_->notify();
+}
+
+void Engine::forget(const JobRef& job) {
+  std::vector<Settled> unread;   // freed after the lock: a large payload's end takes its own time
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->forked_child || job->forgotten) return;
+  unread = job->take_all();
+  job->forgotten = true;
+  job->feeders.wake_all();
+  impl_->scheduler.forget(job->id);
+}
+
+// --- results ---
+
+JobId Engine::job_id(const Job& job) { return job.id; }
+
+std::uint64_t Engine::unsettled(const Job& job) {
+  const Impl::Lock lock(impl_->mutex);
+  return job.unsettled() + (job.input_open ? 1 : 0);
+}
+
+std::uint64_t Engine::job_size(const Job& job) {
+  const Impl::Lock lock(impl_->mutex);
+  return job.size();
+}
+
+std::vector<Settled> Engine::take_results(const JobRef& job) {
+  const Impl::Lock lock(impl_->mutex);
+  std::vector<Settled> all = job->take_all();
+  job->feeders.wake_all();
+  return all;
+}
+
+std::optional<ItemIndex> Engine::first_failure(const Job& job) {
+  const Impl::Lock lock(impl_->mutex);
+  return job.first_failure;
+}
+
+void Engine::dispatched(const JobRef& job) {
+  const Impl::Lock lock(impl_->mutex);
+  job->delivered = true;
+  job->waiters.wake_all();
+  if (impl_->drainer_job == job.get()) impl_->bell.ring_from_parent();
+}
+
+// --- questions ---
+
+EngineState Engine::state() {
+  const Impl::Lock lock(impl_->mutex);
+  if (impl_->ending && impl_->scheduler.state() == core::Scheduler::PoolState::running) return EngineState::terminated;
+  return static_cast<EngineState>(impl_->scheduler.state());
+}
+
+std::string Engine::broken_reason() {
+  const Impl::Lock lock(impl_->mutex);
+  return impl_->broken_text;
+}
+
+std::optional<ExitReport> Engine::broken_report() {
+  const Impl::Lock lock(impl_->mutex);
+  return impl_->last_start_failure;
+}
+
+std::vector<WorkerInfo> Engine::workers() {
+  const Impl::Lock lock(impl_->mutex);
+  std::vector<WorkerInfo> all;
+  for (const Worker* worker : impl_->by_index) {
+    if (worker == nullptr) continue;
+    all.push_back({.worker = worker->id,
+                   .identity = worker->identity,
+                   .pid = worker->pid,
+                   .alive = worker->pid != 0 && worker->life != Worker::Life::dying,
+                   .ready = worker->life == Worker::Life::ready,
+                   .report = {}});
+  }
+  return all;
+}
+
+std::optional<WorkerInfo> Engine::worker_info(WorkerId id) {
+  const Impl::Lock lock(impl_->mutex);
+  if (const Worker* worker = impl_->find_worker(id)) {
+    return WorkerInfo{.worker = id, .identity = worker->identity, .pid = worker->pid, .alive = worker->life != Worker::Life::dying,
+                      .ready = worker->life == Worker::Life::ready, .report = {}};
+  }
+  const auto gone = impl_->departed.find(id);
+  return gone == impl_->departed.end() ? std::nullopt : std::optional(gone->second);
+}
+
+Stats Engine::stats() {
+  const Impl::Lock lock(impl_->mutex);
+  Stats counts = impl_->counts;
+  counts.items_taken_back = impl_->scheduler.counters().taken_back;
+  counts.retries = impl_->scheduler.counters().retries;
+  return counts;
+}
+
+std::vector<KilledItem> Engine::killed_items() {
+  const Impl::Lock lock(impl_->mutex);
+  std::vector<KilledItem> copies;
+  copies.reserve(impl_->killed.size());
+  for (const KilledItem& each : impl_->killed) {
+    copies.push_back({.function = each.function, .call_mode = each.call_mode, .item = each.item.duplicate(), .large_item = each.large_item,
+                      .large_size = each.large_size, .report = each.report, .outcome = each.outcome});
+  }
+  return copies;
+}
+
+// --- forks of the host ---
+
+void Engine::lock_for_fork() { impl_->mutex.lock(); }
+void Engine::unlock_after_fork() { impl_->mutex.unlock(); }
+
+void Engine::after_fork_in_child() {
+  impl_->forked_child = true;
+  for (auto& [id, worker] : impl_->workers) {
+    worker->socket.reset();
+    worker->zygote_end.reset();
+    worker->pidfd.reset();
+    worker->channel->close_fd();
+  }
+  impl_->launcher.close_all();
+}
+
+bool Engine::in_forked_child() const { return impl_->forked_child; }
+
+}  // namespace holdfast::pool

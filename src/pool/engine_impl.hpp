@@ -1,0 +1,172 @@
+// What: the inside of Engine, shared by the files of src/pool: one object under one mutex, one supervisor thread. Engine (engine.cpp)
+// is the door; submitting, sending, draining, births, deaths, waiting and ending each have a file of their own.
+//
+// Rules: 1. Everything here is guarded by `mutex`, except what is marked constant or has its own lock. 2. No user code, no Python, no
+// blocking call while it is held (sends do not wait). 3. After an event of the scheduler: run_actions(), then notify(): waiters are woken
+// once per batch. 4. In a forked child of the host nothing is touched but descriptors (in_forked_child()).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/scheduler.hpp"
+#include "core/stop_ladder.hpp"
+#include "pool/engine.hpp"
+#include "pool/function.hpp"
+#include "pool/job.hpp"
+#include "pool/launcher.hpp"
+#include "pool/result_buffers.hpp"
+#include "pool/waiter.hpp"
+#include "pool/worker.hpp"
+#include "ring/control.hpp"
+#include "sys/clock.hpp"
+#include "sys/epoll.hpp"
+#include "sys/thread.hpp"
+#include "sys/wakeup.hpp"
+
+namespace holdfast::pool {
+
+struct Engine::Impl {
+  Impl(const EngineOptions& engine_options, ring::BellPage bell_page, sys::Epoll poller, sys::Wakeup waker, UniqueFd own_pidfd);
+  ~Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  using Lock = std::unique_lock<std::mutex>;
+
+  // What epoll hands back: kind in the upper half, worker id in the lower.
+  enum class Source : std::uint32_t { wakeup = 1, zygote_socket, zygote_pidfd, worker_pidfd, worker_socket };
+  static std::uint64_t tag(Source source, WorkerId worker = 0) {
+    return (static_cast<std::uint64_t>(source) << 32) | worker;
+  }
+
+  // --- constant after construction ---
+  const EngineOptions options;
+  ring::BellPage bell;
+  const UniqueFd parent_pidfd;
+  const std::shared_ptr<ring::BufferPool> buffers;
+
+  // --- guarded ---
+  std::mutex mutex;
+  sys::Epoll epoll;
+  sys::Wakeup wakeup;
+  core::Scheduler scheduler;
+  FunctionTable functions;
+  Launcher launcher;
+  sys::NativeThread supervisor;
+  std::unordered_map<JobId, JobRef> jobs;                             // unsettled, or open
+  std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;      // processes that exist, or are asked for
+  std::vector<Worker*> by_index;                                      // the bell page's bit -> worker
+  std::map<WorkerId, WorkerInfo> departed;                            // the last kDepartedKept
+  std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;   // of the departed
+  std::deque<KilledItem> killed;
+  std::deque<DispatchEvent> dispatch_queue;
+  Stats counts;
+  std::int64_t next_identity = 1;
+
+  bool drainer = false;                     // a user thread holds the drainer's role
+  const Job* drainer_job = nullptr;         // what it waits for, while it sleeps; null while it is awake: it looks again by itself
+  std::vector<Waiter*> sleepers;            // job waiters asleep without the role: candidates for it
+  WaiterList state_waiters;                 // started, ended, zygote needed
+  WaiterList dispatch_waiters;
+  std::vector<core::Action> actions;        // reused
+  std::vector<Worker*> dirty;               // workers with uncommitted frames
+  std::vector<JobRef> touched;              // jobs with news, to be notified
+
+  bool opened = false;                      // start() was called
+  bool zygote_needed = false;
+  std::uint32_t zygote_deaths = 0;          // in a row, without a worker that became ready
+  bool forked_child = false;
+  bool ending = false;                      // terminate, abort: the stop ladder runs
+  core::StopLadder ladder;
+  bool ended = false;                       // no worker and no zygote is left
+  bool stop_sent = false;                   // the zygote was told to stop
+  Time zygote_stop_deadline = kNever;
+  bool quit = false;                        // the supervisor leaves (destructor)
+  std::optional<ExitReport> last_start_failure;
+  std::string broken_text;
+
+  static constexpr std::size_t kDepartedKept = 1024;
+  static constexpr std::uint32_t kZygoteDeathsAllowed = 3;
+  static constexpr std::size_t kKilledKept = 100'000;
+
+  // --- sending.cpp: actions out, frames in ---
+  void run_actions();
+  void run_action(const core::Action& action);
+  void send_chunk(const core::Action& action);
+  void take_back(const core::Action& action);
+  void pump(Worker& worker);
+  bool push_function(Worker& worker, const Function& function);
+  bool push_items(Worker& worker, ChunkInFlight& chunk);
+  bool send_buffer(Worker& worker, const ring::SharedBuffer& buffer);
+  void tell_forgotten();
+  void commit_dirty();
+  void mark_dirty(Worker& worker);
+
+  // --- draining.cpp: results in, outcomes out ---
+  void drain_ready();                       // workers whose bit is set
+  void drain_all();                         // every worker: the bounded look that makes a lost hint harmless
+  void drain_worker(Worker& worker);
+  bool accept_result(Worker& worker, const ring::ResultFrame& frame);
+  void chunk_answered(Worker& worker, ChunkInFlight& chunk);
+  void settle_range(const core::Settle& settle);
+  void settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);
+  void note_killed(const Job& job, ItemIndex item, OutcomeKind outcome, const ExitReport& report);
+  void touch(const JobRef& job);
+  void notify();                            // wakes who waits for the touched jobs; forgets finished jobs
+  Result<Payload> open_payload(Worker& worker, const ring::PayloadRef& payload);
+
+  // --- waiting.cpp ---
+  template <class Ready>
+  Waited wait_for_job(Job& job, Nanos max_sleep, Ready ready);
+  template <class Ready>
+  Waited wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready);
+  void hand_over_drainer();
+
+  // --- births.cpp ---
+  void start_worker(WorkerId id);
+  void request_start(Worker& worker);
+  void on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds);
+  void read_zygote();
+  void on_worker_message(Worker& worker, const ring::Message& message);
+  void read_worker(Worker& worker);
+  void grant_result_buffer(Worker& worker, std::int64_t bytes);
+  void zygote_lost();
+  void worker_ready(Worker& worker);
+
+  // --- deaths.cpp ---
+  void on_worker_exit(Worker& worker);
+  void read_worker_remains(Worker& worker);
+  void on_socket_closed(Worker& worker);
+  void check_after_eof(Worker& worker);
+  void finish_worker(Worker& worker);       // reported and freed: `worker` is gone after this
+  void kill_worker(Worker& worker, Cause cause);
+  void read_exit_status(Worker& worker);
+  ExitReport make_report(const Worker& worker, bool running_item) const;
+  std::vector<core::Running> begun_items(const Worker& worker, const ChunkInFlight*& lost) const;
+  void unwatch(Worker& worker);
+  Worker* find_worker(WorkerId id);
+
+  // --- ending.cpp ---
+  void begin_ending(Nanos grace, core::StopReason reason);
+  void take_steps(const core::StopSteps& steps);
+  void end_inputs();
+  void check_ended();
+  void zygote_overdue();
+
+  // --- supervisor.cpp ---
+  void supervise();
+  void handle_event(const sys::Event& event);
+  void handle_deadlines(Time now);
+  Time next_wakeup(Time now);
+  void watch_time_limits();
+  void wake_supervisor() { wakeup.signal(); }
+};
+
+}  // namespace holdfast::pool

@@ -1,0 +1,116 @@
+// What: see job.hpp.
+#include "pool/job.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace holdfast::pool {
+
+Job::Job(JobId job_id, JobRequest&& request)
+    : id(job_id),
+      function(std::move(request.function)),
+      call_mode(request.call_mode),
+      flags(request.flags),
+      unordered(request.unordered),
+      dispatch(request.dispatch),
+      lazy(request.open),
+      window(request.window),
+      input_open(request.open) {
+  add_items(std::move(request.items));
+}
+
+void Job::add_items(ItemBatch&& batch) {
+  const std::uint64_t added = batch.count();
+  items.append(std::move(batch));
+  slots_.resize(slots_.size() + added);
+  unsettled_ += added;
+}
+
+const Job::Slot* Job::slot(ItemIndex item) const {
+  if (item < base_ || item - base_ >= slots_.size()) return nullptr;
+  return &slots_[item - base_];
+}
+
+bool Job::is_pending(ItemIndex item) const {
+  const Slot* found = slot(item);
+  return found != nullptr && found->kind == OutcomeKind::pending;
+}
+
+bool Job::settled_unread(ItemIndex item) const {
+  const Slot* found = slot(item);
+  return found != nullptr && found->kind != OutcomeKind::pending && !found->read;
+}
+
+bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
+  if (!is_pending(item)) return false;
+  Slot& found = slots_[item - base_];
+  found.kind = kind;
+  --unsettled_;
+  items.settled(item, 1);
+  if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
+  if (forgotten) {
+    found.read = true;
+    drop_read_prefix();
+    return true;
+  }
+  found.payload = std::move(payload);
+  if (kind != OutcomeKind::done) failures_.emplace(item, std::move(failure));
+  if (unordered) completion_order_.push_back(item);
+  return true;
+}
+
+void Job::move_out(ItemIndex item, Slot& found, Settled& out) {
+  out.item = item;
+  out.kind = found.kind;
+  out.payload = std::move(found.payload);
+  found.read = true;
+  ++consumed_;
+  if (found.kind == OutcomeKind::done) return;
+  if (const auto failure = failures_.find(item); failure != failures_.end()) {
+    out.failure = failure->second.kind;
+    out.attempts = failure->second.attempts;
+    out.report = std::move(failure->second.report);
+    failures_.erase(failure);
+  }
+}
+
+bool Job::take(ItemIndex item, Settled& out) {
+  if (!settled_unread(item)) return false;
+  move_out(item, slots_[item - base_], out);
+  drop_read_prefix();
+  return true;
+}
+
+bool Job::take_any(Settled& out) {
+  while (!completion_order_.empty()) {
+    const ItemIndex item = completion_order_.front();
+    completion_order_.pop_front();
+    if (take(item, out)) return true;
+  }
+  return false;
+}
+
+std::vector<Settled> Job::take_all() {
+  std::vector<Settled> all;
+  all.reserve(slots_.size());
+  for (std::size_t index = 0; index < slots_.size(); ++index) {
+    Slot& each = slots_[index];
+    if (each.kind == OutcomeKind::pending || each.read) continue;
+    move_out(base_ + index, each, all.emplace_back());
+  }
+  completion_order_.clear();
+  drop_read_prefix();
+  return all;
+}
+
+// The read prefix is erased once it is at least half of what is kept: amortised O(1) per item, memory at most twice what is unread.
+void Job::drop_read_prefix() {
+  while (read_prefix_ - base_ < slots_.size() && slots_[read_prefix_ - base_].read) ++read_prefix_;
+  const std::size_t done = read_prefix_ - base_;
+  if (done < 32 && done < slots_.size()) return;
+  if (done * 2 < slots_.size()) return;
+  slots_.erase(slots_.begin(), slots_.begin() + static_cast<std::ptrdiff_t>(done));
+  base_ = read_prefix_;
+}
+
+}  // namespace holdfast::pool

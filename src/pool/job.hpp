@@ -1,0 +1,85 @@
+// What: one user call: its items, the outcome of each, and who waits for it. Every field is guarded by the pool's one mutex
+// (Engine::Impl::mutex) except the id. Made by Engine::submit, kept alive by JobRef.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "pool/engine.hpp"
+#include "pool/item_store.hpp"
+#include "pool/waiter.hpp"
+
+namespace holdfast::pool {
+
+/// What there is to know about a failed item beside its payload.
+struct Failure {
+  OutcomeKind kind = OutcomeKind::pending;   // died, timed_out, raised: also when the outcome is `skipped`
+  std::uint32_t attempts = 0;
+  std::shared_ptr<const ExitReport> report;
+};
+
+class Job {
+ public:
+  Job(JobId id, JobRequest&& request);
+
+  const JobId id;
+  const FunctionRef function;
+  const std::uint16_t call_mode;
+  const std::uint16_t flags;
+  const bool unordered;
+  const bool dispatch;
+  const bool lazy;
+  const std::uint64_t window;
+
+  ItemStore items;
+  bool input_open;
+  bool forgotten = false;      // the user dropped the handle: outcomes are counted, payloads dropped
+  bool delivered = false;      // dispatch jobs: the callbacks have run
+  bool unlimited = false;      // close() lifts the window
+  std::optional<ItemIndex> first_failure;
+  bool touched = false;        // in Impl::touched, to be notified
+  WaiterList waiters;          // for outcomes
+  WaiterList feeders;          // for room in the window
+
+  void add_items(ItemBatch&& batch);
+  std::uint64_t size() const { return base_ + slots_.size(); }
+  std::uint64_t unsettled() const { return unsettled_; }
+  /// All settled and the input closed; for dispatch jobs the callbacks have run too.
+  bool finished() const { return unsettled_ == 0 && !input_open; }
+  bool ready() const { return finished() && (!dispatch || delivered); }
+  std::uint64_t consumed() const { return consumed_; }
+
+  /// Stores the outcome of a pending item; false = it was settled already (nothing changes: P1).
+  bool settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);
+  bool is_pending(ItemIndex item) const;
+  /// Moves a settled, unread item out. Read items at the front are freed, so a lazy job stays flat.
+  bool take(ItemIndex item, Settled& out);
+  /// The oldest settled, unread item in completion order (jobs with `unordered`).
+  bool take_any(Settled& out);
+  bool any_settled_unread() const { return !completion_order_.empty(); }
+  bool settled_unread(ItemIndex item) const;
+  std::vector<Settled> take_all();
+
+ private:
+  struct Slot {
+    Payload payload;
+    OutcomeKind kind = OutcomeKind::pending;
+    bool read = false;
+  };
+  const Slot* slot(ItemIndex item) const;
+  void move_out(ItemIndex item, Slot& slot, Settled& out);
+  void drop_read_prefix();
+
+  std::vector<Slot> slots_;            // of items base_ .. size()-1
+  ItemIndex base_ = 0;                 // items before it are settled and read
+  ItemIndex read_prefix_ = 0;          // items before it are read (>= base_)
+  std::uint64_t unsettled_ = 0;
+  std::uint64_t consumed_ = 0;
+  std::deque<ItemIndex> completion_order_;
+  std::unordered_map<ItemIndex, Failure> failures_;
+};
+
+}  // namespace holdfast::pool

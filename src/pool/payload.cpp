@@ -1,0 +1,72 @@
+// What: Payload and ItemBatch, see payload.hpp.
+#include "pool/payload.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace holdfast::pool {
+
+Payload Payload::copy(ByteSpan bytes) {
+  Payload made;
+  made.size_ = static_cast<std::uint32_t>(bytes.size());
+  if (bytes.size() <= kInPlace) {
+    if (!bytes.empty()) std::memcpy(made.store_.in_place, bytes.data(), bytes.size());
+    return made;
+  }
+  HF_CHECK(bytes.size() <= UINT32_MAX);
+  made.store_.heap = new std::byte[bytes.size()];
+  made.kind_ = Kind::heap;
+  std::memcpy(made.store_.heap, bytes.data(), bytes.size());
+  return made;
+}
+
+Payload Payload::large(std::unique_ptr<LargeResult> result) {
+  Payload made;
+  made.store_.large = result.release();
+  made.kind_ = Kind::large;
+  return made;
+}
+
+ByteSpan Payload::bytes() const {
+  switch (kind_) {
+    case Kind::in_place: return {store_.in_place, size_};
+    case Kind::heap: return {store_.heap, size_};
+    case Kind::large: return store_.large->bytes();
+  }
+  return {};
+}
+
+Payload Payload::duplicate() const { return copy(bytes()); }
+
+void Payload::reset() {
+  if (kind_ == Kind::heap) delete[] store_.heap;
+  if (kind_ == Kind::large) delete store_.large;
+  kind_ = Kind::in_place;
+  size_ = 0;
+}
+
+namespace {
+constexpr std::size_t kFirstBlock = 64;           // a job of one small item stays small
+constexpr std::size_t kLargestBlock = 256 * 1024;
+}  // namespace
+
+void ItemBatch::add(ByteSpan bytes) {
+  if (block_size_ - block_used_ < bytes.size() || blocks_.empty()) {
+    const std::size_t grown = blocks_.empty() ? kFirstBlock : std::min(block_size_ * 4, kLargestBlock);
+    block_size_ = std::max(grown, bytes.size());
+    block_used_ = 0;
+    blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
+  }
+  if (!bytes.empty()) std::memcpy(blocks_.back().get() + block_used_, bytes.data(), bytes.size());
+  items_.push_back({static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_),
+                    static_cast<std::uint32_t>(bytes.size())});
+  block_used_ += bytes.size();
+}
+
+void ItemBatch::add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size) {
+  items_.push_back({kLarge, static_cast<std::uint32_t>(large_.size()), 0});
+  large_.push_back({std::move(buffer), size});
+}
+
+}  // namespace holdfast::pool

@@ -1,0 +1,130 @@
+// What: the supervisor thread: one native thread, all signals blocked, epoll over the zygote, the workers' pidfds and sockets. It never
+// takes the GIL: a death is noticed, decided, told and repaired while Python is busy. Part of Engine::Impl (engine_impl.hpp).
+#include <algorithm>
+#include <array>
+
+#include "pool/engine_impl.hpp"
+#include "sys/pidfd.hpp"
+
+namespace holdfast::pool {
+
+namespace {
+constexpr Nanos kBoundedLook = std::chrono::milliseconds(50);    // while items are in flight: makes a swallowed hint late, not lost
+constexpr Nanos kRoomLook = std::chrono::milliseconds(5);        // while a chunk waits for room in a ring
+constexpr Nanos kTimeLimitLook = std::chrono::milliseconds(10);  // while items with a time limit run
+}  // namespace
+
+void Engine::Impl::supervise() {
+  std::array<sys::Event, 64> events;
+  Lock lock(mutex);
+  while (!quit) {
+    const bool nobody_drains = !drainer && sleepers.empty();
+    if (nobody_drains) {
+      bell.supervisor_announce();
+      drain_ready();   // look again after the flag is up: what was committed before it rang nobody
+    }
+    handle_deadlines(sys::now());
+    notify();
+    check_ended();
+    const Time now = sys::now();
+    const Time next = next_wakeup(now);
+    lock.unlock();
+    const auto count = epoll.wait(events, next == kNever ? Nanos::max() : std::max(Nanos{0}, next - now));
+    lock.lock();
+    if (!drainer) bell.supervisor_withdraw();
+    const int got = count ? *count : 0;
+    for (int i = 0; i < got; ++i) handle_event(events[static_cast<std::size_t>(i)]);
+    if (got == 0 && scheduler.unsettled_in_all() != 0) drain_all();
+    tell_forgotten();
+    run_actions();
+    notify();
+  }
+}
+
+void Engine::Impl::handle_event(const sys::Event& event) {
+  const auto source = static_cast<Source>(event.tag >> 32);
+  const auto id = static_cast<WorkerId>(event.tag & 0xffffffffU);
+  Worker* worker = find_worker(id);
+  switch (source) {
+    case Source::wakeup: wakeup.drain(); break;
+    case Source::zygote_socket:
+      launcher.flush();
+      if (launcher.connected()) read_zygote();
+      break;
+    case Source::zygote_pidfd:
+      if (launcher.connected()) read_zygote();   // its last words first
+      zygote_lost();
+      break;
+    case Source::worker_pidfd:
+      if (worker != nullptr) on_worker_exit(*worker);
+      break;
+    case Source::worker_socket:
+      if (worker != nullptr && worker->socket) read_worker(*worker);
+      break;
+  }
+}
+
+void Engine::Impl::handle_deadlines(Time now) {
+  if (ladder.deadline() <= now) take_steps(ladder.advance(now));
+  if (zygote_stop_deadline <= now) zygote_overdue();
+  std::vector<WorkerId> due;
+  for (auto& [id, worker] : workers) {
+    if (std::min({worker->start_deadline, worker->reap_deadline, worker->abandon_at, worker->eof_check_at}) <= now) due.push_back(id);
+  }
+  for (const WorkerId id : due) {
+    Worker& worker = *find_worker(id);
+    if (worker.eof_check_at <= now) check_after_eof(worker);
+    if (worker.life == Worker::Life::dying) {
+      if (worker.reap_deadline <= now || !launcher.connected()) finish_worker(worker);
+    } else if (worker.abandon_at <= now) {
+      worker.report.detail = "it did not die after SIGKILL (frozen, or in an uninterruptible system call); abandoned";
+      finish_worker(worker);
+    } else if (worker.start_deadline <= now) {
+      if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
+      worker.start_deadline = kNever;
+      if (worker.pidfd) kill_worker(worker, Cause::failed_start);
+      else finish_worker(worker);
+    }
+  }
+  watch_time_limits();
+  if (scheduler.next_deadline() <= now) scheduler.tick(now);
+  run_actions();
+}
+
+/// Tells the scheduler which item each busy worker says it runs, and since when. The worker's word is bounded by what we know: it cannot
+/// have started before the last look at it (then a lie costs it its own time at most), nor in the future.
+void Engine::Impl::watch_time_limits() {
+  if (!scheduler.has_time_limits()) return;
+  const Time now = sys::now();
+  for (auto& [id, worker] : workers) {
+    if (!worker->busy() || worker->life != Worker::Life::ready) continue;
+    const auto progress = worker->channel->progress();
+    const std::uint64_t key = progress.chunk * 0x9E3779B97F4A7C15ULL + progress.item;
+    if (progress.started == Time{0} || key == worker->announced_item) continue;
+    const ChunkInFlight* chunk = worker->find_chunk(progress.chunk);
+    if (chunk == nullptr || progress.item >= chunk->end || progress.item < chunk->answered) continue;
+    worker->announced_item = key;
+    scheduler.item_started(id, progress.chunk, progress.item, std::clamp(progress.started, now - kBoundedLook, now));
+  }
+}
+
+Time Engine::Impl::next_wakeup(Time now) {
+  Time next = std::min({scheduler.next_deadline(), ladder.deadline(), zygote_stop_deadline});
+  bool waits_for_room = launcher.has_backlog();
+  for (auto& [id, worker] : workers) {
+    next = std::min({next, worker->start_deadline, worker->reap_deadline, worker->abandon_at, worker->eof_check_at});
+    waits_for_room = waits_for_room || worker->wants_room;
+  }
+  if (waits_for_room) {
+    launcher.flush();
+    for (auto& [id, worker] : workers) {
+      if (worker->wants_room) pump(*worker);
+    }
+    commit_dirty();
+    next = std::min(next, now + kRoomLook);
+  }
+  if (scheduler.unsettled_in_all() != 0) next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
+  return next;
+}
+
+}  // namespace holdfast::pool

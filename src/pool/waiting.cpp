@@ -1,0 +1,203 @@
+// What: how user threads wait. One of those that wait for a job is the drainer: it sleeps on the bell's futex and empties the rings itself,
+// so a result reaches its reader without a hop through another thread. Part of Engine::Impl (engine_impl.hpp).
+//
+// The role is held only inside one wait_* call, never while Python code or a signal handler runs, so it cannot get stuck. Who takes the
+// results when, with the mutex m (model/sleep_wake.pml):
+//   - drainer, asleep: its flag in the bell page is up; a worker that commits takes the flag down and rings.
+//   - drainer, awake: it looks at the rings after it has put its flag up and before it sleeps, so nothing committed meanwhile is missed.
+//   - no drainer, but sleepers: one of them was woken to take the role (hand_over_drainer); it looks when it does.
+//   - nobody waits: the supervisor's flag is up; a worker that commits takes it down and writes a byte to its socket. The flag is put up by
+//     the supervisor before it polls, or by the last drainer as it leaves (the supervisor may be in epoll already), who then looks once more.
+#include <algorithm>
+
+#include "pool/engine_impl.hpp"
+
+namespace holdfast::pool {
+
+void Engine::Impl::hand_over_drainer() {
+  if (drainer || forked_child) return;
+  if (!sleepers.empty()) {
+    sleepers.back()->wake();
+    return;
+  }
+  bell.supervisor_announce();
+  drain_ready();
+  notify();
+}
+
+template <class Ready>
+Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
+  Lock lock(mutex);
+  if (forked_child) return Waited::ended;
+  const Time until = max_sleep == Nanos::max() ? kNever : sys::now() + max_sleep;
+  Waited answer = Waited::timed_out;
+  for (;;) {
+    if (const auto now_ready = ready()) {
+      answer = *now_ready;
+      break;
+    }
+    const Time now = sys::now();
+    if (now >= until) break;
+    const Nanos rest = until == kNever ? Nanos::max() : until - now;
+    bool interrupted = false;
+    if (!drainer) {
+      drainer = true;
+      bell.supervisor_withdraw();
+      const std::uint32_t seen = bell.bell();
+      bell.drainer_announce();
+      drain_ready();
+      notify();
+      if (!ready.peek()) {
+        drainer_job = &job;
+        lock.unlock();
+        const auto woke = bell.drainer_sleep(seen, rest);
+        lock.lock();
+        drainer_job = nullptr;
+        interrupted = woke == ring::BellPage::Woke::interrupted;
+        if (woke == ring::BellPage::Woke::timed_out) drain_all();   // a hint that a worker swallowed is late, never lost
+      }
+      bell.drainer_withdraw();
+      drain_ready();
+      notify();
+      drainer = false;
+    } else {
+      Waiter waiter;
+      job.waiters.add(waiter);
+      sleepers.push_back(&waiter);
+      lock.unlock();
+      interrupted = waiter.sleep(rest) == sys::FutexWake::interrupted;
+      lock.lock();
+      std::erase(sleepers, &waiter);
+      job.waiters.remove(waiter);
+    }
+    if (interrupted) {
+      const auto now_ready = ready();
+      answer = now_ready ? *now_ready : Waited::interrupted;
+      break;
+    }
+  }
+  hand_over_drainer();
+  return answer;
+}
+
+template <class Ready>
+Waited Engine::Impl::wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready) {
+  Lock lock(mutex);
+  if (forked_child) return Waited::ended;
+  const Time until = max_sleep == Nanos::max() ? kNever : sys::now() + max_sleep;
+  for (;;) {
+    if (const auto now_ready = ready()) return *now_ready;
+    const Time now = sys::now();
+    if (now >= until) return Waited::timed_out;
+    Waiter waiter;
+    list.add(waiter);
+    lock.unlock();
+    const auto woke = waiter.sleep(until == kNever ? Nanos::max() : until - now);
+    lock.lock();
+    list.remove(waiter);
+    if (woke == sys::FutexWake::interrupted) {
+      const auto now_ready = ready();
+      return now_ready ? *now_ready : Waited::interrupted;
+    }
+  }
+}
+
+namespace {
+
+// What each wait_* looks for: operator() takes it (and says so), peek() only looks.
+struct JobReady {
+  Job& job;
+  std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
+  bool peek() const { return job.ready(); }
+};
+
+struct ItemReady {
+  Job& job;
+  ItemIndex item;
+  Settled& out;
+  std::optional<Waited> operator()() const {
+    if (job.take(item, out)) {
+      job.feeders.wake_all();
+      return Waited::ready;
+    }
+    if (!job.input_open && item >= job.size()) return Waited::ended;
+    return std::nullopt;
+  }
+  bool peek() const { return job.settled_unread(item) || (!job.input_open && item >= job.size()); }
+};
+
+struct AnyReady {
+  Job& job;
+  Settled& out;
+  std::optional<Waited> operator()() const {
+    if (job.take_any(out)) {
+      job.feeders.wake_all();
+      return Waited::ready;
+    }
+    if (job.finished()) return Waited::ended;
+    return std::nullopt;
+  }
+  bool peek() const { return job.any_settled_unread() || job.finished(); }
+};
+
+}  // namespace
+
+Waited Engine::wait_job(const JobRef& job, Nanos max_sleep) { return impl_->wait_for_job(*job, max_sleep, JobReady{*job}); }
+
+Waited Engine::wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out) {
+  return impl_->wait_for_job(*job, max_sleep, ItemReady{*job, item, out});
+}
+
+Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
+  return impl_->wait_for_job(*job, max_sleep, AnyReady{*job, out});
+}
+
+Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
+  return impl_->wait_for_state(job->feeders, max_sleep, [&]() -> std::optional<Waited> {
+    if (!job->input_open || job->forgotten || impl_->ended) return Waited::ended;
+    const auto pool = impl_->scheduler.state();
+    if (pool != core::Scheduler::PoolState::running && pool != core::Scheduler::PoolState::closed) return Waited::ended;
+    if (job->window == 0 || job->unlimited) {
+      room = UINT64_MAX;
+      return Waited::ready;
+    }
+    const std::uint64_t in_flight = job->size() - job->consumed();
+    if (in_flight >= job->window) return std::nullopt;
+    room = job->window - in_flight;
+    return Waited::ready;
+  });
+}
+
+Waited Engine::wait_dispatch(Nanos max_sleep, DispatchEvent& out) {
+  return impl_->wait_for_state(impl_->dispatch_waiters, max_sleep, [&]() -> std::optional<Waited> {
+    if (!impl_->dispatch_queue.empty()) {
+      out = std::move(impl_->dispatch_queue.front());
+      impl_->dispatch_queue.pop_front();
+      return Waited::ready;
+    }
+    if (impl_->ended) return Waited::ended;
+    return std::nullopt;
+  });
+}
+
+Waited Engine::wait_started(Nanos max_sleep) {
+  return impl_->wait_for_state(impl_->state_waiters, max_sleep, [&]() -> std::optional<Waited> {
+    if (impl_->ended || impl_->ending || impl_->scheduler.state() == core::Scheduler::PoolState::broken) return Waited::ended;
+    const bool all = std::all_of(impl_->workers.begin(), impl_->workers.end(), [](const auto& each) { return each.second->pid != 0; });
+    return all ? std::optional(Waited::ready) : std::nullopt;
+  });
+}
+
+Waited Engine::wait_ended(Nanos max_sleep) {
+  return impl_->wait_for_state(impl_->state_waiters, max_sleep,
+                               [&]() -> std::optional<Waited> { return impl_->ended ? std::optional(Waited::ready) : std::nullopt; });
+}
+
+Waited Engine::wait_zygote_needed(Nanos max_sleep) {
+  return impl_->wait_for_state(impl_->state_waiters, max_sleep, [&]() -> std::optional<Waited> {
+    if (impl_->ended) return Waited::ended;
+    return impl_->zygote_needed ? std::optional(Waited::ready) : std::nullopt;
+  });
+}
+
+}  // namespace holdfast::pool
