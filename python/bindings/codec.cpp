@@ -233,6 +233,12 @@ void Encoder::clear() {
   if (PyObject* sink = std::exchange(sink_, nullptr); sink != nullptr) sink_release(sink);
 }
 
+bool is_pickled(ByteSpan bytes) {
+  if (bytes.empty()) return false;
+  const Tag tag = static_cast<Tag>(bytes[0]);
+  return tag == Tag::pickle || tag == Tag::pickle_buffers;
+}
+
 PyObject* decode(ByteSpan bytes) {
   if (bytes.empty()) return malformed("empty");
   const Tag tag = static_cast<Tag>(bytes[0]);

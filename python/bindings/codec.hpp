@@ -59,6 +59,9 @@ class Encoder {
 /// New reference, or nullptr with a Python error set (any BaseException: unpickling runs code).
 PyObject* decode(ByteSpan bytes);
 
+/// decode() of these bytes runs pickle, and so any code; without it no bytecode runs and no signal handler can.
+bool is_pickled(ByteSpan bytes);
+
 /// decode() for a process that must not be ended by what it reads (the parent, P8): SystemExit, KeyboardInterrupt, GeneratorExit and
 /// other non-Exception classes come out wrapped in holdfast's ResultDecodeError, with the original as __cause__.
 PyObject* decode_guarded(ByteSpan bytes);
