@@ -18,6 +18,7 @@
 #include "holdfast/exit_report.hpp"
 #include "holdfast/outcome.hpp"
 #include "holdfast/policy.hpp"
+#include "holdfast/stats.hpp"
 #include "pool/payload.hpp"
 #include "sys/fd.hpp"
 
@@ -81,13 +82,6 @@ struct WorkerInfo {
   bool alive = false;
   bool ready = false;               // initializer done
   ExitReport report;                // when not alive
-};
-
-struct Stats {
-  std::uint64_t items_submitted = 0, items_settled = 0, items_done = 0, items_raised = 0, items_died = 0;
-  std::uint64_t deaths = 0, retries = 0, workers_started = 0, failed_starts = 0, items_taken_back = 0;
-  std::uint64_t bytes_sent = 0, bytes_received = 0;
-  Nanos last_news{0};               // last death: first evidence -> settled
 };
 
 /// Something for the Python dispatcher thread, in completion order.
