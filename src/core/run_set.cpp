@@ -2,6 +2,7 @@
 #include "core/run_set.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace holdfast::core {
 
@@ -31,6 +32,12 @@ Run RunSet::take_front(std::uint64_t most) {
 bool RunSet::contains(ItemIndex item) const {
   auto it = runs_.upper_bound(item);
   return it != runs_.begin() && std::prev(it)->second > item;
+}
+
+Run RunSet::first_within(Run range) const {
+  auto it = runs_.upper_bound(range.first);
+  if (it != runs_.begin() && std::prev(it)->second > range.first) --it;
+  return it == runs_.end() ? Run{} : intersect(range, {it->first, it->second});
 }
 
 void RunSet::clear() {

@@ -37,6 +37,8 @@ class RunSet {
   template <class Each>
   void remove(Run range, Each&& each);
   bool contains(ItemIndex item) const;
+  /// The lowest piece of `range` that is in the set; empty when none is.
+  Run first_within(Run range) const;
   void clear();
   auto begin() const { return runs_.begin(); }
   auto end() const { return runs_.end(); }

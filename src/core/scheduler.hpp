@@ -4,11 +4,15 @@
 // Invariants (checked by the simulation after each step):
 //   1. P1: every item of every job is settled exactly once (Verdict::settle or a settle action, never both).
 //   2. P2: a death costs at most the one item that was running; unbegun items are queued again and have used no attempt.
-//   3. P12: an item is run at most 1 + max_retries times; failed starts in a row <= max_restarts, then the pool is broken.
+//   3. P12: an item is run at most 1 + max_retries times; failed starts in a row <= max_restarts, then the pool is broken. Deaths of
+//      ready workers that had been given items and had begun none are counted likewise: they cost no attempt, so nothing else ends them.
 //   4. Items of one job are first sent in order; a chunk is a run of consecutive items of one job.
 //   5. A worker never holds more than config.max_chunks_in_flight chunks, and no action names a worker that is gone.
 // Protocol with the pool: after each event the pool executes take_actions() in order. `take_back` is answered at once, in the
-// same mutex hold, by taken_back(), which may produce more actions: loop until none is left.
+// same mutex hold, by taken_back(), which may produce more actions: loop until none is left. An action may name a chunk that has
+// finished, or a worker that has died, since it was produced: the pool drops it (a take_back of a gone chunk needs no answer).
+// Before a worker is killed for an item (time-out, cancel with kill) all its chunks are asked back, and the kill follows the last
+// answer, and only if that item is still what it runs: so a kill never hits an item that began after it.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +30,8 @@ namespace holdfast::core {
 
 struct SchedulerConfig {
   std::uint32_t workers = 1;                    // wanted number of live workers, >= 1
-  std::uint32_t max_restarts = 10;              // failed starts in a row, then broken
-  std::uint64_t max_deaths = 0;                 // deaths under items in all, then abort; 0 = no limit
+  std::uint32_t max_restarts = 10;              // the max_restarts-th failed start in a row breaks the pool (0 counts as 1)
+  std::uint64_t max_deaths = 0;                 // the max_deaths-th death under an item aborts the pool; 0 = no limit
   std::uint64_t max_chunks_per_worker = 0;      // maxtasksperchild: chunks, then the worker is retired; 0 = no limit
   std::uint32_t max_chunks_in_flight = 64;      // = number of chunk slots in the ring
   Nanos target_in_flight = std::chrono::milliseconds(2);  // how much work to have lying at a worker (prefetch)
@@ -42,7 +46,8 @@ struct JobSpec {
   Policies policies;
 };
 
-/// What a settled item needs to know about its failure; index into nothing: a value.
+/// What a settled item needs to know about its failure: a value. The item that fires an abort (policy or max_deaths) is settled as
+/// what it was (died, timed_out, or raised by its Verdict); all others that are pending are aborted, and pool_aborted follows.
 struct Settle {
   JobId job = 0;
   ItemIndex first = 0;
@@ -50,7 +55,7 @@ struct Settle {
   OutcomeKind kind = OutcomeKind::pending;
   OutcomeKind failure = OutcomeKind::pending;  // for kind == skipped: died, raised or timed_out
   WorkerId worker = 0;            // for died/timed_out/skipped after those: whose ExitReport applies; else 0
-  std::uint32_t attempts = 0;     // runs used, the failed one included
+  std::uint32_t attempts = 0;     // runs used, the failed one included; 0 with cancelled, aborted, terminated
 };
 
 struct Action {
@@ -100,7 +105,9 @@ class Scheduler {
   /// Cancels items [first, first+count) that have not begun (also by take_back). Begun ones go on unless `kill`: then their
   /// workers are killed and the outcome is cancelled.
   void cancel(JobId job, ItemIndex first, std::uint64_t count, bool kill, Time now);
-  void forget(JobId job);                                      // the user dropped the handle: free it once settled
+  /// The user dropped the handle. A job is freed by itself once its input is closed and all is settled; an open one is, after this,
+  /// also when the pool has ended, for then there is nobody left who could be told of further items.
+  void forget(JobId job);
   void close(Time now);                                        // no more submits; run what is queued; then retire all workers
   void terminate(Time now);                                    // settle all that is pending as terminated; nothing is sent any more
   void resize(std::uint32_t workers, Time now);
@@ -115,20 +122,23 @@ class Scheduler {
   void taken_back(WorkerId worker, ChunkId chunk, std::uint32_t end, Time now);
   /// The process is gone (after worker_ready) and all it committed has been handed in by item_finished(). `begun` = for each
   /// chunk still in flight how many items had begun ({next} of the chunk word); what is begun and not finished is the lost item.
-  /// A clean exit after retire_worker with nothing in flight is reported the same way.
+  /// A clean exit after retire_worker with nothing in flight is reported the same way. Cause::time_limit is believed: the lost
+  /// item is timed_out. (worker_start_failed and worker_died may be mixed up: the worker's state decides what it was.)
   void worker_died(WorkerId worker, Cause cause, const std::vector<Running>& begun, Time now);
 
   void tick(Time now);                                         // run what is due (deadlines, backoff)
-  Time next_deadline() const;                                  // kNever when nothing is due
+  /// kNever when nothing is due. May be earlier than anything is due (a tick then does nothing and the next deadline is exact):
+  /// this makes timers free for each item. An idle pool has kNever after at most one such tick.
+  Time next_deadline() const;
 
   // --- actions out ---
-  /// Moves the pending actions out, in order. Cheap when empty.
+  /// Moves the pending actions out, in order; `out` is cleared first (its memory is used for the next ones). Cheap when empty.
   void take_actions(std::vector<Action>& out);
   bool has_actions() const;
 
   // --- questions (for the pool, stats and the simulation) ---
   enum class PoolState : std::uint8_t { running, closed, terminated, aborted, broken };
-  PoolState state() const;
+  PoolState state() const;                                     // an end keeps its reason: aborted stays aborted after terminate()
   std::uint64_t unsettled(JobId job) const;                    // 0 also for an unknown job
   std::uint64_t unsettled_in_all() const;                      // 0 = nothing in flight
   std::uint32_t live_workers() const;                          // starting, idle, busy or retiring: processes that exist

@@ -1,0 +1,166 @@
+// What: jobs, their table, the line of ready jobs and the shared policies (see job_table.hpp).
+#include "core/job_table.hpp"
+
+#include <algorithm>
+
+namespace holdfast::core {
+
+std::uint32_t Job::runs(ItemIndex item) const {
+  if (!rare || rare->notes.empty()) return 0;
+  auto it = rare->notes.find(item);
+  return it == rare->notes.end() ? 0 : it->second.runs;
+}
+
+void Job::make_ready(Run run) {
+  if (run.empty()) return;
+  // Items that go back where they came from are merged with the fresh ones: a job from which something is taken back
+  // again and again stays one run. Anything else is lower than `fresh`, for items are first sent in order.
+  if (!fresh.empty() && run.end == fresh.first) {
+    fresh.first = run.first;
+  } else if (!fresh.empty() && run.first >= fresh.end) {
+    // `fresh` held an old item alone: it goes down, so that the highest ready run is always in `fresh`.
+    if (run.first > fresh.end) {
+      need_rare().again.add(fresh);
+      fresh.first = run.first;
+    }
+    fresh.end = run.end;
+  } else if (fresh.empty() && (!rare || rare->again.empty())) {
+    fresh = run;
+  } else {
+    need_rare().again.add(run);
+  }
+}
+
+void Job::append(std::uint64_t more) {
+  const Run added{items, items + more};
+  items += more;
+  if (fresh.empty()) {
+    fresh = added;
+  } else if (fresh.end == added.first) {
+    fresh.end = added.end;
+  } else {  // the top of the old items was cancelled: there is a gap, and `fresh` is one run
+    need_rare().again.add(fresh);
+    fresh = added;
+  }
+}
+
+Run Job::take_ready(std::uint64_t most) {
+  Run run;
+  if (rare && !rare->again.empty()) {
+    run = rare->again.front();
+  } else {
+    run = fresh;
+  }
+  run.end = std::min(run.end, run.first + most);
+  // An item that has failed before travels alone: if it is poison, its neighbours need not be sent again each time.
+  if (rare && !rare->notes.empty()) {
+    auto noted = rare->notes.lower_bound(run.first);
+    if (noted != rare->notes.end() && noted->first < run.end) run.end = std::max(noted->first, run.first + 1);
+  }
+  if (rare && !rare->again.empty()) return rare->again.take_front(run.count());
+  fresh.first = run.end;
+  return run;
+}
+
+Job& JobTable::add() {
+  const JobId id = next_id_++;
+  const std::uint64_t page = id / kPerPage;
+  if (pages_.empty()) first_page_ = page;
+  while (page >= first_page_ + pages_.size()) pages_.push_back(std::make_unique<Page>());
+  Page& found = *pages_[page - first_page_];
+  ++found.used;
+  ++size_;
+  Job& job = found.jobs[id % kPerPage];
+  job.id = id;
+  return job;
+}
+
+Job* JobTable::find(JobId id) {
+  const std::uint64_t page = id / kPerPage;
+  if (page < first_page_ || page >= first_page_ + pages_.size() || !pages_[page - first_page_]) return nullptr;
+  Job& job = pages_[page - first_page_]->jobs[id % kPerPage];
+  return job.id == id && id != 0 ? &job : nullptr;
+}
+
+void JobTable::remove(Job& job) {
+  const std::uint64_t page = job.id / kPerPage;
+  job = Job{};
+  --size_;
+  std::unique_ptr<Page>& found = pages_[page - first_page_];
+  // The page that is being filled stays, so that one job after the other does not allocate a page each time.
+  if (--found->used == 0 && page != next_id_ / kPerPage) found.reset();
+  while (!pages_.empty() && !pages_.front()) {
+    pages_.pop_front();
+    ++first_page_;
+  }
+}
+
+void ReadyLine::join(Job& job) {
+  if (job.in_line) return;
+  job.in_line = true;
+  if (last_ == nullptr || last_->ticket < job.ticket) {
+    job.before = last_;
+    job.after = nullptr;
+    (last_ != nullptr ? last_->after : first_) = &job;
+    last_ = &job;
+    return;
+  }
+  Job* next = first_;
+  while (next->ticket < job.ticket) next = next->after;  // ends: last_'s ticket is higher
+  job.after = next;
+  job.before = next->before;
+  (next->before != nullptr ? next->before->after : first_) = &job;
+  next->before = &job;
+}
+
+void ReadyLine::leave(Job& job) {
+  if (!job.in_line) return;
+  job.in_line = false;
+  (job.before != nullptr ? job.before->after : first_) = job.after;
+  (job.after != nullptr ? job.after->before : last_) = job.before;
+  job.before = job.after = nullptr;
+}
+
+namespace {
+
+bool same(const Retry& a, const Retry& b) {
+  return a.max_retries == b.max_retries && a.backoff_initial == b.backoff_initial && a.backoff_factor == b.backoff_factor &&
+         a.backoff_max == b.backoff_max && a.jitter == b.jitter && a.then == b.then;
+}
+
+bool same(const Policies& a, const Policies& b) {
+  return a.on_death == b.on_death && a.on_error == b.on_error && a.on_timeout == b.on_timeout && same(a.retry, b.retry) &&
+         a.task_timeout == b.task_timeout;
+}
+
+}  // namespace
+
+std::uint32_t PolicyTable::acquire(const Policies& policies) {
+  // The last one is nearly always right. Beyond it a short search: programs use a handful; with very many different ones alive
+  // a search through all would cost more than a double entry.
+  constexpr std::size_t kSearch = 8;
+  if (last_ < entries_.size() && entries_[last_].users > 0 && same(entries_[last_].policies, policies)) {
+    ++entries_[last_].users;
+    return last_;
+  }
+  for (std::uint32_t i = 0; i < std::min(entries_.size(), kSearch); ++i) {
+    if (entries_[i].users > 0 && same(entries_[i].policies, policies)) {
+      ++entries_[i].users;
+      return last_ = i;
+    }
+  }
+  if (free_.empty()) {
+    free_.push_back(static_cast<std::uint32_t>(entries_.size()));
+    entries_.emplace_back();
+  }
+  last_ = free_.back();
+  free_.pop_back();
+  entries_[last_] = {policies, 1};
+  return last_;
+}
+
+void PolicyTable::release(std::uint32_t index) {
+  if (--entries_[index].users == 0) free_.push_back(index);
+}
+
+}  // namespace holdfast::core

@@ -1,0 +1,281 @@
+// What: who gets which items and when: sending with prefetch, stealing from behind long items, timers (see scheduler_impl.hpp).
+#include <algorithm>
+
+#include "core/scheduler_impl.hpp"
+
+namespace holdfast::core {
+
+namespace {
+
+constexpr std::uint64_t kMostPerChunk = 0x7fffffff;  // a chunk's items are counted in 32 bits (ring/channel.hpp)
+
+std::uint64_t ns(Nanos span) { return static_cast<std::uint64_t>(span.count()); }
+
+std::uint32_t narrow(std::uint64_t value) { return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, 0xffffffffU)); }
+
+}  // namespace
+
+// Hungry with a gap between starting and stopping: a worker is filled up when it is half empty, so that its ring is written and
+// it is woken once per batch and not once per item.
+void Scheduler::Impl::refresh(WorkerSlot& worker) {
+  const std::uint64_t target = ns(config.target_in_flight);
+  const bool checking = worker.check_timeout || worker.check_cancel;
+  idle.set(worker, worker.state == WorkerState::idle && !checking);
+  const bool was_hungry = worker.hungry_at != WorkerSlot::kNowhere;
+  const bool room = was_hungry ? worker.chunks < config.max_chunks_in_flight && worker.load_ns < target
+                               : worker.chunks <= config.max_chunks_in_flight / 2 && worker.load_ns < target / 4 * 3;
+  hungry.set(worker, worker.state == WorkerState::busy && !checking && !worker.stalled && room);
+  const bool has_more = worker.at_work() && worker.items_held >= 2 && worker.answers_due == 0 && !worker.nothing_to_take;
+  stealable.set(worker, has_more);
+  if (has_more && !worker.stalled) watch(later(worker.last_progress, stall()));
+}
+
+// Idle workers come first, then hungry ones in turn, a chunk at a time: few chunks are spread wide, many are stacked deep.
+void Scheduler::Impl::dispatch(Time now) {
+  while (!line.empty()) {
+    if (!idle.empty()) {
+      send(idle.back(), now);
+    } else if (!hungry.empty()) {
+      send(hungry[hungry_turn++ % hungry.size()], now);
+    } else {
+      return;
+    }
+  }
+  if (!idle.empty() && !stealable.empty() && stealing == 0) steal(now);
+}
+
+// Nothing measured yet: a quarter of the target, so that a worker gets a few items at most, and one slow item cannot have many
+// behind it. The average over all jobs is believed at once by jobs of one item (apply_async: each is a new job) and as an upper
+// bound by others; being wrong costs little, for what lies behind a long item is taken back after stall().
+std::uint32_t Scheduler::Impl::estimate_for(const Job& job) const {
+  if (job.estimate_ns != 0) return job.estimate_ns;
+  const std::uint32_t careful = std::max(narrow(ns(config.target_in_flight) / 4), 1U);
+  if (estimate_ns == 0) return careful;
+  return job.items == 1 && !job.open ? estimate_ns : std::max(estimate_ns, careful);
+}
+
+// A job that was stolen from is near its end: chunks of half an equal share each, so that the workers end together and
+// each steal halves what is left (otherwise two workers could take the same rest from each other again and again). Not below
+// a grain that is worth a message.
+std::uint64_t Scheduler::Impl::chunk_length(const Job& job) const {
+  const std::uint64_t length = std::min(job.chunk_size, kMostPerChunk);
+  if (!job.split) return length;
+  const std::uint64_t shares = std::uint64_t{2} * config.workers;
+  const std::uint64_t share = (job.ready() + shares - 1) / shares;
+  const std::uint64_t grain = ns(config.target_in_flight) / 8 / estimate_for(job);
+  return std::min(length, std::max({share, grain, std::uint64_t{1}}));
+}
+
+void Scheduler::Impl::send(WorkerSlot& worker, Time now) {
+  Job& job = line.front();
+  const Run run = job.take_ready(chunk_length(job));
+  Chunk chunk;
+  chunk.id = next_chunk++;
+  chunk.job = &job;
+  chunk.first = run.first;
+  chunk.count = chunk.end = static_cast<std::uint32_t>(run.count());
+  chunk.estimate_ns = estimate_for(job);
+  if (worker.chunks == 0) worker.last_progress = now;
+  worker.push(chunk);
+  worker.items_held += run.count();
+  worker.load_ns += run.count() * chunk.estimate_ns;
+  job.in_flight += run.count();
+  ++worker.chunks_given;
+  (void)step(worker, WorkerEvent::sent);  // idle or busy: never refused
+  Action action;
+  action.kind = Action::Kind::send;
+  action.worker = worker.id;
+  action.chunk = chunk.id;
+  action.job = job.id;
+  action.first = run.first;
+  action.count = run.count();
+  actions.push_back(action);
+  if (!job.has_ready()) {
+    line.leave(job);
+  } else if (job.open && job.fresh.first >= job.turn_end && job.ready() == job.fresh.count()) {
+    next_turn(job);
+  }
+  if (config.max_chunks_per_worker != 0 && worker.chunks_given >= config.max_chunks_per_worker) {
+    retire(worker);
+  } else {
+    refresh(worker);
+  }
+}
+
+// An endless input must not starve the jobs behind it: what it had when its turn came is sent, then it goes to the back.
+void Scheduler::Impl::next_turn(Job& job) {
+  line.leave(job);
+  job.ticket = next_ticket++;
+  job.turn_end = job.items;
+  line.join(job);
+}
+
+void Scheduler::Impl::make_ready(Job& job, Run run) {
+  if (run.empty()) return;
+  job.make_ready(run);
+  line.join(job);
+}
+
+void Scheduler::Impl::queue_again(Job& job, Run run) {
+  while (!run.empty()) {
+    const Run cut = job.rare ? job.rare->cancelled.first_within(run) : Run{};
+    if (cut.empty()) {
+      make_ready(job, run);
+      return;
+    }
+    make_ready(job, {run.first, cut.first});
+    settle_run(job, cut, OutcomeKind::cancelled);
+    run.first = cut.end;
+  }
+}
+
+// --- taking back ----------------------------------------------------------------------------------------------------------------
+
+// Somebody is idle and nothing is queued: take from whoever has most lying before him, unless that is soon done anyway (then moving
+// it costs more than it brings; if it is not done soon after all, the stall timer comes back to it). Half of his chunks, or the
+// rest of the only one; everything from one who has sat in one item for long.
+void Scheduler::Impl::steal(Time now) {
+  WorkerSlot* victim = nullptr;
+  for (std::size_t i = 0; i < stealable.size(); ++i) {
+    WorkerSlot& worker = stealable[i];
+    const bool worth = worker.load_ns >= ns(config.target_in_flight) / 4 || now >= later(worker.last_progress, stall());
+    if (worth && (victim == nullptr || worker.load_ns > victim->load_ns)) victim = &worker;
+  }
+  if (victim == nullptr) return;
+  const bool stuck = now >= later(victim->last_progress, stall());
+  victim->stealing = true;
+  victim->nothing_to_take = true;  // until an answer brings something
+  ++stealing;
+  ask_back(*victim, stuck ? 0 : victim->chunks / 2);
+  refresh(*victim);
+}
+
+void Scheduler::Impl::ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most) {
+  for (std::uint32_t i = from; i < worker.chunks && i - from < most; ++i) {
+    Chunk& chunk = worker.at(i);
+    if (chunk.asked_back) continue;
+    chunk.asked_back = true;
+    ++worker.answers_due;
+    Action action;
+    action.kind = Action::Kind::take_back;
+    action.worker = worker.id;
+    action.chunk = chunk.id;
+    actions.push_back(action);
+  }
+}
+
+// For a check (see check_running). Without a chunk there is no answer to wait for: a time limit whose item was taken back.
+void Scheduler::Impl::ask_all_back(WorkerSlot& worker) {
+  ask_back(worker, 0);
+  if (worker.answers_due == 0) answers_complete(worker);
+}
+
+void Scheduler::taken_back(WorkerId id, ChunkId chunk_id, std::uint32_t end, Time now) {
+  Impl& me = *impl_;
+  WorkerSlot* worker = me.find_worker(id);
+  Chunk* chunk = worker == nullptr ? nullptr : worker->find(chunk_id);
+  if (chunk == nullptr || !chunk->asked_back) return;  // finished, or its worker died, before the answer
+  me.give_back(*worker, *chunk, end);
+  me.refresh(*worker);
+  me.react(now);
+}
+
+// `end` is clamped: the number comes from a word that the worker can write. What it cannot do is make an item vanish.
+void Scheduler::Impl::give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end) {
+  end = std::clamp(end, chunk.done, chunk.end);
+  const Run run{chunk.first + end, chunk.first + chunk.end};
+  chunk.end = end;
+  chunk.asked_back = false;
+  --worker.answers_due;
+  worker.items_held -= run.count();
+  worker.load_ns -= run.count() * chunk.estimate_ns;
+  if (chunk.job != nullptr && !run.empty()) {
+    Job& job = *chunk.job;
+    job.in_flight -= run.count();
+    count.taken_back += run.count();
+    if (worker.stealing) {
+      worker.nothing_to_take = false;
+      job.split = true;
+    }
+    queue_again(job, run);
+    lift_cancel_marks(job);
+    if (end == chunk.done) chunk.job = nullptr;  // nothing of it is left here; the job may go
+    release_if_over(job);
+  }
+  if (chunk.done == chunk.end) {
+    if (end == 0) --worker.chunks_given;  // it came back whole: for maxtasksperchild it was never given
+    drop_chunk(worker, chunk);
+  }
+  if (worker.answers_due == 0) answers_complete(worker);
+}
+
+void Scheduler::Impl::drop_chunk(WorkerSlot& worker, const Chunk& chunk) {
+  const bool answer_due = chunk.asked_back;
+  if (&chunk == &worker.at(0)) {
+    worker.pop_front();
+  } else {
+    worker.erase(&chunk);
+  }
+  if (worker.chunks == 0) (void)step(worker, WorkerEvent::emptied);  // at work or killed: never refused
+  if (answer_due && --worker.answers_due == 0) answers_complete(worker);
+}
+
+void Scheduler::Impl::answers_complete(WorkerSlot& worker) {
+  if (worker.stealing) {
+    worker.stealing = false;
+    --stealing;
+  }
+  if (worker.check_timeout || worker.check_cancel) check_running(worker);
+}
+
+// All its chunks have been asked back, so `end` is where it stands: what it runs is the last item that it has begun, and it
+// can begin no other. Only if that is the item in question is it killed: one that has finished meanwhile costs nobody anything, and an
+// innocent item that had begun after it is not hit.
+void Scheduler::Impl::check_running(WorkerSlot& worker) {
+  const Chunk* running = worker.chunks == 0 ? nullptr : &worker.at(worker.chunks - 1);
+  const bool over_time = worker.check_timeout && running != nullptr && running->id == worker.timed_chunk &&
+                         running->end == worker.timed_item + 1;
+  const bool cancelled = worker.check_cancel && running != nullptr && running->job != nullptr && running->job->rare &&
+                         running->job->rare->cancelled_kill.contains(running->first + running->end - 1);
+  worker.check_timeout = worker.check_cancel = false;
+  if (over_time) {
+    kill(worker, Cause::time_limit);
+  } else if (cancelled) {
+    kill(worker, Cause::stopped_by_pool);
+  }
+}
+
+// --- timers ---------------------------------------------------------------------------------------------------------------------
+
+void Scheduler::Impl::run_timers(Time now) {
+  while (!waiting.empty() && waiting.top().due <= now) {
+    const WaitingItem due = waiting.top();
+    waiting.pop();
+    Job* job = jobs.find(due.job);
+    if (job == nullptr || !job->rare) continue;
+    auto note = job->rare->notes.find(due.item);
+    if (note == job->rare->notes.end() || !note->second.waiting) continue;  // cancelled meanwhile
+    note->second.waiting = false;
+    make_ready(*job, {due.item, due.item + 1});
+  }
+  if (now < timers) return;
+  timers = kNever;
+  for (auto& [id, worker] : workers) {
+    if (worker.at_work() && now >= worker.deadline) {
+      worker.deadline = kNever;
+      worker.check_timeout = true;
+      ask_all_back(worker);
+    }
+    const bool stuck = worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && now >= later(worker.last_progress, stall());
+    if (stuck) {
+      // Whatever the estimate said, it sits in one item: what lies behind goes back to the queue, in front (its tickets are old), and
+      // it gets nothing more until it moves. Whole chunks only; splitting the one it runs is for idle workers (steal).
+      worker.stalled = true;
+      if (!line.empty()) ask_back(worker, 1);
+    }
+    watch(worker.deadline);
+    refresh(worker);
+  }
+}
+
+}  // namespace holdfast::core
