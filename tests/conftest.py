@@ -1,0 +1,3 @@
+"""For all Python tests: the outer time limit of each test (support/outer_limit.py)."""
+
+pytest_plugins = ["support.outer_limit"]
