@@ -16,37 +16,57 @@
 #include "base/result.hpp"
 #include "base/types.hpp"
 #include "sys/fd.hpp"
+#include "sys/memfd.hpp"
 
 namespace holdfast::ring {
 
-/// One mapped shared buffer. Unmapped and closed with the object.
+/// One mapped shared buffer. Unmapped and closed with the object. Not thread-safe; reading it from many threads is fine.
 class SharedBuffer {
  public:
-  static Result<std::unique_ptr<SharedBuffer>> create(BufferId id, std::size_t size);            // parent; sealed, MADV_DONTDUMP
+  /// Parent; sealed, out of core dumps. Errors: invalid_argument (0 bytes); exhausted: more than an address space, or more than this
+  /// machine can give now (asked from 256 MiB up: filling it would be an OOM kill, which no one can catch).
+  static Result<std::unique_ptr<SharedBuffer>> create(BufferId id, std::size_t size);
   static Result<std::unique_ptr<SharedBuffer>> map_shared(int fd, BufferId id, std::size_t size);   // worker, results; checks seals and size
   static Result<std::unique_ptr<SharedBuffer>> map_private(int fd, BufferId id, std::size_t size);  // worker, arguments
   ~SharedBuffer();
 
   BufferId id() const { return id_; }
-  int fd() const { return fd_.get(); }
-  std::byte* data() const { return data_; }
-  std::size_t capacity() const { return capacity_; }
+  int fd() const { return fd_.get(); }              // -1 in map_private's: the mapping is enough
+  std::byte* data() const { return mapping_.data(); }
+  std::size_t capacity() const { return mapping_.size(); }
+
+  /// Copies `bytes` to `offset`: the fastest way to fill one. Pages never touched before are written by pwrite(), the others through
+  /// the mapping. HF_CHECK: within the capacity.
+  Status fill(std::size_t offset, ByteSpan bytes);
+
   /// Parent, arguments: no new writable mapping from now on (the parent's own stays).
   Status seal_future_write();
+
+  /// Worker, arguments (map_private): before each use. What an earlier task changed in place is undone and what the parent wrote since
+  /// is seen: a buffer is reused under the same id.
+  Status show_parents_bytes();
+  /// Worker, arguments: when a task kept a view of the buffer beyond its end, before its result is committed. Every page becomes this
+  /// process's own, so that the parent's reuse of the buffer cannot change what the task holds; the object must then be kept as long
+  /// as the view, and the next use of the buffer needs a mapping of its own.
+  void make_own();
 
   SharedBuffer(const SharedBuffer&) = delete;
   SharedBuffer& operator=(const SharedBuffer&) = delete;
 
  private:
-  SharedBuffer(BufferId id, UniqueFd fd, std::byte* data, std::size_t capacity);
+  SharedBuffer(BufferId id, UniqueFd fd, sys::Mapping mapping);
+  static Result<std::unique_ptr<SharedBuffer>> map(int fd, BufferId id, std::size_t size, sys::Mapping::Mode mode);
+
   BufferId id_;
   UniqueFd fd_;
-  std::byte* data_;
-  std::size_t capacity_;
+  sys::Mapping mapping_;
+  std::size_t touched_ = 0;   // bytes [0, touched_) were written by fill() before: their pages are there
+  bool sealed_ = false;       // against write() too
 };
 
-/// Keeps argument buffers for reuse, up to `keep_bytes` in all; sizes are rounded up to powers of two (>= 64 KiB) so that they fit
-/// again. A buffer is reused only when its last shared_ptr is gone.
+/// Keeps argument buffers for reuse, up to `keep_bytes` in all, the least recently used go first. Sizes are rounded up so that they fit
+/// again: to powers of two from 64 KiB, above 1 GiB to multiples of 2 MiB. A buffer is reused, under the same id, only when its last
+/// shared_ptr is gone.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   static std::shared_ptr<BufferPool> create(std::size_t keep_bytes);

@@ -18,7 +18,15 @@
 #include "base/types.hpp"
 #include "sys/fd.hpp"
 
+namespace holdfast::sys {
+class Mapping;
+}
+
 namespace holdfast::ring {
+
+namespace frame {
+enum class Form : std::uint8_t;
+}
 
 /// Payloads up to this size travel inside the ring; larger ones in a shared buffer (buffer.hpp).
 inline constexpr std::size_t kInlineLimit = 32 * 1024;
@@ -26,7 +34,7 @@ inline constexpr std::uint32_t kChunkSlots = 64;      // chunks in flight at one
 inline constexpr std::uint32_t kMaxWorkers = 4096;    // bits in the bell page's ready map
 
 struct Geometry {
-  std::uint32_t task_ring_bytes = 256 * 1024;    // powers of two, >= 4 * kInlineLimit
+  std::uint32_t task_ring_bytes = 256 * 1024;    // powers of two, >= 4 * kInlineLimit, <= 16 MiB
   std::uint32_t result_ring_bytes = 256 * 1024;
 };
 
@@ -84,7 +92,7 @@ struct TaskFrame {
   FunctionId function = 0;        // function, forget_function, chunk
   ChunkId chunk = 0;              // chunk, item
   JobId job = 0;                  // chunk
-  std::uint32_t slot = 0;         // chunk: index of its chunk word
+  std::uint32_t slot = 0;         // chunk, item: index of the chunk's word
   std::uint32_t count = 0;        // chunk: number of items; `count` item frames follow
   std::uint32_t item = 0;         // item: index within the chunk
   std::uint16_t call_mode = 0;    // chunk: how to call; meaning belongs to the task loop's runner
@@ -116,8 +124,9 @@ class ParentChannel {
   int fd() const;                  // -1 after close_fd()
   void close_fd();                 // once the worker has it
 
-  // Tasks. push_* answer false when the ring has no room for the frame now (nothing is written). A chunk's frames are pushed
-  // as one: push_chunk_begin, then push_item for each, then commit; `room_for` tells beforehand.
+  // Tasks. push_* answer false when the ring has no room for the frame now (nothing is written). Items may be pushed as room comes,
+  // in order, also after later chunks' frames; inline payloads must be <= kInlineLimit (checked). Bytes free are not all usable: a
+  // frame that does not fit before the ring's end starts at its beginning.
   std::size_t task_room() const;                                     // bytes free, private copy of head refreshed
   static std::size_t function_cost(const PayloadRef& payload);       // bytes a frame takes in the ring
   static std::size_t chunk_cost();
@@ -146,22 +155,25 @@ class ParentChannel {
   bool results_waiting() const;    // tail differs from what has been read
 
   // The end
-  void set_closed();               // the worker finishes what is committed, then leaves. Wakes it.
+  void set_closed();               // commits what was pushed; the worker finishes that, then leaves. Wakes it.
   void set_cancelled();            // the worker begins nothing more (terminate); leaves after the running item. Wakes it.
 
   // Large result buffers: the parent has read buffer `index` (index of this worker's table, see buffer.hpp): free for reuse.
+  // Any thread.
   void release_buffer(std::uint32_t index);
 
   // Readings of words the worker writes (hints, for stats and limits; never trusted).
   struct Progress { std::uint64_t items_done; ChunkId chunk; std::uint32_t item; Time started; std::uint32_t phase; };
-  Progress progress() const;       // what it says it is running; started = 0 when idle
+  Progress progress() const;       // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
 
   ParentChannel(const ParentChannel&) = delete;
   ParentChannel& operator=(const ParentChannel&) = delete;
 
  private:
+  friend class WorkerChannel;      // attach_in_process
   struct Impl;
   explicit ParentChannel(std::unique_ptr<Impl> impl);
+  std::shared_ptr<sys::Mapping> mapping() const;
   std::unique_ptr<Impl> impl_;
 };
 
@@ -170,9 +182,14 @@ class ParentChannel {
 class WorkerChannel {
  public:
   static Result<std::unique_ptr<WorkerChannel>> attach(int fd);
+  /// A worker in a thread of the parent, on the parent's own mapping: for tests under TSan, which sees no race between two mappings.
+  static Result<std::unique_ptr<WorkerChannel>> attach_in_process(const ParentChannel& parent);
   ~WorkerChannel();
 
   std::uint32_t worker_index() const;
+  /// False in a forked child of the process that attached. There claim, push_*, commit and release do nothing and answer false,
+  /// next_task is an error, and cancelled() is true: a child that returns into the task loop cannot answer in the worker's name.
+  bool still_owner() const;
 
   // Tasks. next_task: nullopt = nothing committed (see wait_for_tasks). A frame's inline bytes point into the ring and stay
   // valid until release_task().
@@ -181,19 +198,22 @@ class WorkerChannel {
   /// Claims item `item` of the chunk in `slot` ("running item"): next: item -> item + 1. False = it was taken back: skip it.
   bool claim(std::uint32_t slot, std::uint32_t item);
 
-  enum class Wake : std::uint8_t { tasks, closed, cancelled, interrupted, timed_out };
+  enum class Wake : std::uint8_t { tasks, closed, cancelled, interrupted, timed_out, room };
   /// Sleeps until a task is committed, the channel is closed or cancelled, a signal handler ran (EINTR), or `timeout`.
   Wake wait_for_tasks(Nanos timeout);
   bool closed() const;             // set_closed: leave when no task is left
   bool cancelled() const;          // set_cancelled: leave now
 
-  // Results. False = no room now: wait_for_room, try again.
+  // Results. False = no room now: wait_for_room, try again (or an inline payload above kInlineLimit, which never fits).
   bool push_result(const ResultFrame& frame);
-  /// The same in two steps, without a copy: room for an inline payload of `size` bytes, then finish with its final size.
+  /// The same in two steps, without a copy: room for an inline payload of `max_size` bytes, then finish with its final size. A
+  /// result begun and not finished is forgotten by the next push or begin. nullptr: no room, or max_size > kInlineLimit.
   std::byte* begin_result(std::size_t max_size);
   void finish_result(const ResultFrame& frame_without_payload, std::size_t size);
   /// Publishes: one release store. The caller then rings the bell page.
   void commit_result();
+  /// Until an inline payload of `bytes` fits: room; or cancelled, interrupted, timed_out. Publishes what was pushed (ring the bell
+  /// page before, or the parent may sleep on). Closed does not end it: results are still wanted.
   Wake wait_for_room(std::size_t bytes, Nanos timeout);
 
   void set_progress(ChunkId chunk, std::uint32_t item, Time started, std::uint32_t phase);
@@ -210,6 +230,8 @@ class WorkerChannel {
  private:
   struct Impl;
   explicit WorkerChannel(std::unique_ptr<Impl> impl);
+  static Result<std::unique_ptr<WorkerChannel>> attach(std::shared_ptr<sys::Mapping> mapping);
+  void put_result_header(std::byte* at, const ResultFrame& frame, std::uint32_t length, frame::Form form);
   std::unique_ptr<Impl> impl_;
 };
 

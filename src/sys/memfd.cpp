@@ -1,6 +1,7 @@
 // What: making, sealing and mapping memfds. [memfd.hpp]
 #include "sys/memfd.hpp"
 
+#include <cerrno>
 #include <utility>
 
 #include <fcntl.h>
@@ -46,6 +47,17 @@ Result<std::size_t> file_size(int fd) {
   return static_cast<std::size_t>(info.st_size);
 }
 
+Status write_all_at(int fd, std::size_t offset, ByteSpan bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));  // at most 2 GiB per call
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return last_error("pwrite", "shared memory");
+    offset += static_cast<std::size_t>(written);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return ok_status();
+}
+
 Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
   auto available = file_size(fd);
   if (!available.ok()) return std::move(available).error();
@@ -59,6 +71,11 @@ Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
   if (at == MAP_FAILED) return last_error("mmap", std::to_string(size) + " bytes");
   (void)::madvise(at, size, MADV_DONTDUMP);  // a wish: without it only core files grow
   return Mapping(static_cast<std::byte*>(at), size);
+}
+
+Status Mapping::drop_private_changes() {
+  if (::madvise(data_, size_, MADV_DONTNEED) != 0) return last_error("madvise(MADV_DONTNEED)");
+  return ok_status();
 }
 
 Mapping::Mapping(Mapping&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

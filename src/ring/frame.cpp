@@ -1,0 +1,136 @@
+// What: the checked decode of frames. [frame.hpp]
+#include "ring/frame.hpp"
+
+namespace holdfast::ring::frame {
+namespace {
+
+/// The frame's length makes sense for a header of `header` bytes and lies within what is there.
+Fault check_length(const Head& head, std::size_t header, std::size_t available) {
+  if (head.length < header || head.length > header + kInlineLimit) return Fault::length;
+  if (align_up(head.length) > available) return Fault::cut_short;
+  return Fault::none;
+}
+
+/// The frame is its header and nothing else.
+Fault check_bare(const Head& head, std::size_t header, std::size_t available) {
+  if (available < header) return Fault::cut_short;
+  if (head.form != Form::inline_bytes) return Fault::form;
+  if (head.length != header) return Fault::length;
+  return Fault::none;
+}
+
+/// The length has been checked.
+Fault decode_payload(const std::byte* at, const Head& head, std::size_t header, PayloadRef& out) {
+  if (head.form == Form::inline_bytes) {
+    out.buffer = 0;
+    out.inline_bytes = ByteSpan(at + header, head.length - header);
+    out.size = out.inline_bytes.size();
+    return Fault::none;
+  }
+  if (head.form != Form::buffer) return Fault::form;
+  if (head.length != header + sizeof(Reference)) return Fault::length;
+  const auto reference = copy_once<Reference>(at + header);
+  if (reference.buffer == 0 || reference.size > kMaxPayload) return Fault::reference;
+  out.inline_bytes = {};
+  out.buffer = reference.buffer;
+  out.size = reference.size;
+  return Fault::none;
+}
+
+Fault decode_item(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame) {
+  if (const Fault fault = check_length(head, sizeof(ItemHeader), available); fault != Fault::none) return fault;
+  if (head.slot >= kChunkSlots) return Fault::slot;
+  const auto header = copy_once<ItemHeader>(at);
+  frame.slot = head.slot;
+  frame.item = header.item;
+  frame.chunk = header.chunk_low;
+  return decode_payload(at, head, sizeof(ItemHeader), frame.payload);
+}
+
+Fault decode_chunk(const std::byte* at, const Head& head, std::size_t available, DecodedTask& out) {
+  if (const Fault fault = check_bare(head, sizeof(ChunkHeader), available); fault != Fault::none) return fault;
+  if (head.slot >= kChunkSlots) return Fault::slot;
+  const auto header = copy_once<ChunkHeader>(at);
+  if (header.count == 0 || header.count > kMaxChunkItems) return Fault::count;
+  if (header.reserved != 0 || header.tag > kTagMask) return Fault::reserved;
+  if (header.chunk == 0) return Fault::chunk;
+  out.tag = header.tag;
+  out.frame.slot = head.slot;
+  out.frame.count = header.count;
+  out.frame.call_mode = header.call_mode;
+  out.frame.flags = header.flags;
+  out.frame.chunk = header.chunk;
+  out.frame.job = header.job;
+  out.frame.function = header.function;
+  return Fault::none;
+}
+
+Fault decode_function(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame) {
+  if (const Fault fault = check_length(head, sizeof(IdHeader), available); fault != Fault::none) return fault;
+  frame.function = copy_once<IdHeader>(at).id;
+  return decode_payload(at, head, sizeof(IdHeader), frame.payload);
+}
+
+}  // namespace
+
+const char* describe(Fault fault) {
+  switch (fault) {
+    case Fault::none: return "no fault";
+    case Fault::position: return "a ring position outside what is possible";
+    case Fault::cut_short: return "a frame that does not end within the committed bytes";
+    case Fault::pad: return "a pad frame that does not end at the ring's end";
+    case Fault::type: return "an unknown frame type";
+    case Fault::form: return "an unknown payload form";
+    case Fault::length: return "a frame length that its type cannot have";
+    case Fault::reserved: return "a reserved field that is not zero";
+    case Fault::reference: return "a buffer reference that cannot be";
+    case Fault::slot: return "a chunk slot outside the table";
+    case Fault::count: return "a chunk of an impossible size";
+    case Fault::chunk: return "an item frame whose slot serves another chunk";
+    case Fault::chunk_word: return "a chunk word that the worker cannot have made by claiming";
+    case Fault::run_time: return "a negative run time";
+  }
+  return "a fault";
+}
+
+Fault decode_task(const std::byte* at, std::size_t available, DecodedTask& out) {
+  if (available < sizeof(IdHeader)) return Fault::cut_short;  // the smallest of all headers
+  const auto head = copy_once<Head>(at);
+  out.frame = TaskFrame{};
+  out.frame.type = static_cast<TaskFrameType>(head.type);
+  Fault fault = Fault::none;
+  switch (out.frame.type) {
+    case TaskFrameType::item: fault = decode_item(at, head, available, out.frame); break;
+    case TaskFrameType::chunk: fault = decode_chunk(at, head, available, out); break;
+    case TaskFrameType::function: fault = decode_function(at, head, available, out.frame); break;
+    case TaskFrameType::forget_function:
+      fault = check_bare(head, sizeof(IdHeader), available);
+      if (fault == Fault::none) out.frame.function = copy_once<IdHeader>(at).id;
+      break;
+    case TaskFrameType::buffer_gone:
+      fault = check_bare(head, sizeof(IdHeader), available);
+      if (fault == Fault::none) out.frame.buffer = copy_once<IdHeader>(at).id;
+      break;
+    default: return Fault::type;
+  }
+  out.bytes = align_up(head.length);
+  return fault;
+}
+
+Fault decode_result(const std::byte* at, std::size_t available, DecodedResult& out) {
+  if (available < sizeof(ResultHeader)) return Fault::cut_short;
+  const auto header = copy_once<ResultHeader>(at);
+  const Head& head = header.head;
+  if (head.type < static_cast<std::uint8_t>(ResultKind::done) || head.type > static_cast<std::uint8_t>(ResultKind::note)) return Fault::type;
+  if (const Fault fault = check_length(head, sizeof(ResultHeader), available); fault != Fault::none) return fault;
+  if (head.slot != 0 || header.reserved != 0) return Fault::reserved;
+  if (header.run_time_ns > static_cast<std::uint64_t>(Nanos::max().count())) return Fault::run_time;
+  out.frame.kind = static_cast<ResultKind>(head.type);
+  out.frame.chunk = header.chunk;
+  out.frame.item = header.item;
+  out.frame.run_time = Nanos(static_cast<Nanos::rep>(header.run_time_ns));
+  out.bytes = align_up(head.length);
+  return decode_payload(at, head, sizeof(ResultHeader), out.frame.payload);
+}
+
+}  // namespace holdfast::ring::frame
