@@ -1,0 +1,319 @@
+// What: the two ends of a lazy job: Feed (input: its run() is the work of one feeder thread) and IteratorBase (output: the fast half of
+// IMapIterator, holdfast/_results.py).
+//
+// Invariants:
+//   1. User input is read in the feeder's thread only, one item at a time, and a chunk is handed over as soon as it is full: a
+//      generator that waits for an earlier result of its own job does not deadlock.
+//   2. The feeder holds the Feed and not the iterator: an iterator that is dropped frees its results (the window is lifted, the items
+//      still run, as in the standard pool).
+//   3. What the input raised is the last thing the consumer sees, after the results of all items before it.
+#include <new>
+#include <utility>
+
+#include "bindings.hpp"
+#include "errors.hpp"
+#include "objects.hpp"
+#include "waits.hpp"
+
+namespace holdfast::python {
+
+PyTypeObject* iterator_base_type = nullptr;
+PyTypeObject* feed_type = nullptr;
+
+namespace {
+
+pool::Engine& engine_of(PyObject* core) { return *as_core(core)->engine; }
+
+// --- Feed ---------------------------------------------------------------------------------------------------------------------
+
+enum class Fed : std::uint8_t { more, over, failed };      // failed: a Python error is set
+
+/// Reads up to `count` items into the batch.
+Fed read_items(FeedObject* self, Encoder& encoder, std::uint64_t count, pool::ItemBatch& batch) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    PyObject* item = PyIter_Next(self->iterator);
+    if (item == nullptr) return PyErr_Occurred() != nullptr ? Fed::failed : Fed::over;
+    const bool added = add_item(as_core(self->core), encoder, item, batch);
+    Py_DECREF(item);
+    if (!added) return Fed::failed;
+  }
+  return Fed::more;
+}
+
+/// The input is over, by its end or by an error; the latter is kept for the consumer.
+void finish_feed(FeedObject* self) {
+  self->input_error = take_exception();
+  self->done = true;
+  Py_CLEAR(self->iterator);
+  (void)engine_of(self->core).close_input(self->job);     // an ended pool has settled the job already
+}
+
+/// One window's room: chunk by chunk. False = the input is over or the pool does not take more.
+bool feed_room(FeedObject* self, Encoder& encoder, std::uint64_t room) {
+  while (room > 0) {
+    pool::ItemBatch batch;
+    const std::uint64_t count = std::min(room, self->chunk_size);
+    const Fed fed = read_items(self, encoder, count, batch);
+    PyObject* error = fed == Fed::failed ? take_exception() : nullptr;
+    const bool extended = batch.empty() || engine_of(self->core).extend(self->job, std::move(batch)).ok();
+    restore_exception(error);
+    if (fed != Fed::more) finish_feed(self);
+    if (fed != Fed::more || !extended) return false;
+    room -= count;
+  }
+  return true;
+}
+
+PyObject* feed_run(PyObject* object, PyObject*) {
+  FeedObject* self = as_feed(object);
+  Encoder encoder(as_core(self->core)->main_by_value);
+  pool::Engine& engine = engine_of(self->core);
+  for (bool more = self->iterator != nullptr; more;) {
+    std::uint64_t room = 0;
+    const WaitEnd end = wait_loop(engine, Deadline(), /*interrupt=*/false, [&](Nanos slice) { return engine.wait_window(self->job, slice, room); });
+    if (end == WaitEnd::error) return nullptr;
+    if (end == WaitEnd::ended) break;
+    more = feed_room(self, encoder, room);
+  }
+  Py_CLEAR(self->iterator);      // a generator is closed here, in the thread that ran it
+  Py_RETURN_NONE;
+}
+
+int feed_traverse(PyObject* object, visitproc visit, void* arg) {
+  FeedObject* self = as_feed(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->core);
+  Py_VISIT(self->iterator);
+  Py_VISIT(self->input_error);
+  return 0;
+}
+
+int feed_clear(PyObject* object) {
+  FeedObject* self = as_feed(object);
+  Py_CLEAR(self->iterator);
+  Py_CLEAR(self->input_error);
+  return 0;
+}
+
+void feed_dealloc(PyObject* object) {
+  FeedObject* self = as_feed(object);
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  // A feeder that never ran to its end (its thread could not be started): the job must not wait for it.
+  if (self->job && !self->done) (void)engine_of(self->core).close_input(self->job);
+  self->job.~shared_ptr();
+  feed_clear(object);
+  Py_CLEAR(self->core);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyMethodDef feed_methods[] = {
+    {"run", feed_run, METH_NOARGS, "run()\n--\n\nReads the input as the window allows, until it or the pool is over."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyType_Slot feed_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(feed_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(feed_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(feed_clear)},
+    {Py_tp_methods, feed_methods},
+    {0, nullptr},
+};
+PyType_Spec feed_spec = {"holdfast._core.Feed", sizeof(FeedObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                         feed_slots};
+
+// --- IteratorBase -------------------------------------------------------------------------------------------------------------
+
+/// Takes the reader's place; waits while another thread has it. False: error set, or (timed_out = true) no time left.
+bool begin_reading(IteratorObject* self, const Deadline& deadline, bool& timed_out) {
+  Gate& gate = as_core(self->core)->gate;
+  while (self->reading) {
+    const Nanos slice = std::min(deadline.left(), Nanos(std::chrono::milliseconds(20)));
+    Py_BEGIN_ALLOW_THREADS
+    {
+      std::unique_lock<std::mutex> lock(gate.mutex);
+      gate.opened.wait_for(lock, slice);
+    }
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0) return false;
+    if (self->reading && deadline.limited() && deadline.left() == Nanos{0}) {
+      timed_out = true;
+      return false;
+    }
+  }
+  self->reading = true;
+  return true;
+}
+
+void end_reading(IteratorObject* self) {
+  self->reading = false;
+  as_core(self->core)->gate.opened.notify_all();
+}
+
+/// The job has no further item: what the input raised, an early end of the pool, or the plain end. Always nullptr.
+PyObject* end_of_items(IteratorObject* self) {
+  FeedObject* feed = as_feed(self->feed);
+  if (!self->over && !feed->done) {
+    self->over = true;
+    restore_exception(ended_error(as_core(self->core)));
+    return nullptr;
+  }
+  self->over = true;
+  Py_CLEAR(self->pool);
+  if (PyObject* error = std::exchange(feed->input_error, nullptr); error != nullptr) {
+    restore_exception(error);
+    return nullptr;
+  }
+  PyErr_SetNone(PyExc_StopIteration);
+  return nullptr;
+}
+
+/// Value or exception of one item to the caller. A StopIteration out of a task would end the consumer's loop in silence.
+PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
+  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true};
+  bool success = false;
+  PyObject* value = outcome_object(as_core(self->core), info, settled, success);
+  if (success) return value;
+  if (PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(PyExc_StopIteration))) {
+    PyObject* error = PyObject_CallFunction(PyExc_RuntimeError, "s", "a task raised StopIteration");
+    if (error == nullptr) {
+      Py_DECREF(value);
+      return nullptr;
+    }
+    PyException_SetCause(error, value);       // steals
+    value = error;
+  }
+  restore_exception(value);
+  return nullptr;
+}
+
+PyObject* step(IteratorObject* self, const Deadline& deadline) {
+  if (self->over) return end_of_items(self);
+  bool timed_out = false;
+  if (!begin_reading(self, deadline, timed_out) && !timed_out) return nullptr;
+  WaitEnd end = WaitEnd::timed_out;
+  pool::Settled settled;
+  if (!timed_out) {
+    pool::Engine& engine = engine_of(self->core);
+    end = wait_loop(engine, deadline, /*interrupt=*/true, [&](Nanos slice) {
+      return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
+    });
+    if (end == WaitEnd::ready) ++self->next;
+    end_reading(self);
+  }
+  switch (end) {
+    case WaitEnd::ready: return give_item(self, settled);
+    case WaitEnd::ended: return end_of_items(self);
+    case WaitEnd::error: return nullptr;
+    case WaitEnd::timed_out: break;
+  }
+  if (PyObject* type = error_class("MultiprocessingTimeoutError"); type != nullptr) PyErr_SetNone(type);
+  return nullptr;
+}
+
+PyObject* iterator_iternext(PyObject* object) { return step(as_iterator(object), Deadline()); }
+
+PyObject* iterator_next(PyObject* object, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"timeout", nullptr};
+  PyObject* timeout = Py_None;
+  Deadline deadline;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:next", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  return step(as_iterator(object), deadline);
+}
+
+PyObject* iterator_feed(PyObject* object, void*) {
+  PyObject* feed = as_iterator(object)->feed;
+  return Py_NewRef(feed == nullptr ? Py_None : feed);
+}
+
+int iterator_traverse(PyObject* object, visitproc visit, void* arg) {
+  IteratorObject* self = as_iterator(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->core);
+  Py_VISIT(self->pool);
+  Py_VISIT(self->function);
+  Py_VISIT(self->skip_value);
+  Py_VISIT(self->feed);
+  return 0;
+}
+
+int iterator_clear(PyObject* object) {
+  IteratorObject* self = as_iterator(object);
+  Py_CLEAR(self->pool);
+  Py_CLEAR(self->function);
+  Py_CLEAR(self->skip_value);
+  return 0;
+}
+
+void iterator_dealloc(PyObject* object) {
+  IteratorObject* self = as_iterator(object);
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (self->job) engine_of(self->core).forget(self->job);
+  self->job.~shared_ptr();
+  iterator_clear(object);
+  Py_CLEAR(self->feed);
+  Py_CLEAR(self->core);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject* refuse_new(PyTypeObject* type, PyObject*, PyObject*) {
+  return PyErr_Format(PyExc_TypeError, "%s objects are made by a Pool", type->tp_name);
+}
+
+PyMethodDef iterator_methods[] = {
+    {"next", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(iterator_next)), METH_VARARGS | METH_KEYWORDS,
+     "next(timeout=None)\n--\n\nThe next result; multiprocessing.TimeoutError when it is not there after *timeout* seconds."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyGetSetDef iterator_getset[] = {
+    {"_feed", iterator_feed, nullptr, "The input side; its run() is for the feeder thread.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyType_Slot iterator_slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(refuse_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(iterator_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(iterator_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(iterator_clear)},
+    {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
+    {Py_tp_iternext, reinterpret_cast<void*>(iterator_iternext)},
+    {Py_tp_methods, iterator_methods},
+    {Py_tp_getset, iterator_getset},
+    {0, nullptr},
+};
+PyType_Spec iterator_spec = {"holdfast._core.IteratorBase", sizeof(IteratorObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+                             iterator_slots};
+
+}  // namespace
+
+PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_size) {
+  FeedObject* self = allocate<FeedObject>(feed_type);
+  if (self == nullptr) return nullptr;
+  new (&self->job) pool::JobRef();
+  self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
+  self->iterator = Py_NewRef(iterator);
+  self->chunk_size = chunk_size;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* skip_value, bool unordered) {
+  IteratorObject* self = allocate<IteratorObject>(reinterpret_cast<PyTypeObject*>(type));
+  if (self == nullptr) return nullptr;
+  new (&self->job) pool::JobRef();
+  self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
+  self->pool = Py_NewRef(pool);
+  self->function = Py_NewRef(function);
+  self->skip_value = Py_NewRef(skip_value);
+  self->unordered = unordered;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+bool add_iterators(PyObject* module) {
+  feed_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&feed_spec));
+  iterator_base_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&iterator_spec));
+  return feed_type != nullptr && iterator_base_type != nullptr && PyModule_AddObjectRef(module, "Feed", reinterpret_cast<PyObject*>(feed_type)) == 0 &&
+         PyModule_AddObjectRef(module, "IteratorBase", reinterpret_cast<PyObject*>(iterator_base_type)) == 0;
+}
+
+}  // namespace holdfast::python

@@ -1,0 +1,355 @@
+// What: ResultBase, the fast half of AsyncResult and MapResult (holdfast/_results.py): waiting, collecting (unpickling) in the caller's
+// thread, and delivery of callbacks in the dispatcher's.
+//
+// Invariants:
+//   1. Outcomes are collected once, by one thread (`collecting` and the Core's gate); all readers then see the same value object.
+//   2. A result with callbacks becomes ready only when these have run (as in the standard pool); others when their last item settles.
+//   3. Dropping a result never waits.
+#include <new>
+#include <utility>
+
+#include "bindings.hpp"
+#include "errors.hpp"
+#include "objects.hpp"
+#include "waits.hpp"
+
+namespace holdfast::python {
+
+PyTypeObject* result_base_type = nullptr;
+
+namespace {
+
+pool::Engine& engine_of(ResultObject* self) { return *as_core(self->core)->engine; }
+
+bool is_ready(ResultObject* self) {
+  if (self->has_callbacks) return self->delivered;
+  return self->collected || engine_of(self).unsettled(*self->job) == 0;
+}
+
+/// Waits until ready. The waiting frame owns nothing but a shared_ptr copy of the job (the caller may drop the result meanwhile).
+WaitEnd await(ResultObject* self, const Deadline& deadline) {
+  if (is_ready(self)) return WaitEnd::ready;
+  if (!self->job) return WaitEnd::ended;
+  pool::Engine& engine = engine_of(self);
+  const pool::JobRef job = self->job;
+  return wait_loop(engine, deadline, /*interrupt=*/true, [&](Nanos slice) { return engine.wait_job(job, slice); });
+}
+
+TaskInfo task_info(ResultObject* self) { return {self->function, self->skip_value, self->is_map}; }
+
+/// {index: value} of what is done, when something failed. Best effort: an error here must not hide the task's own.
+PyObject* partial_of(PyObject* values, const std::vector<bool>& failed) {
+  PyObject* partial = PyDict_New();
+  for (std::size_t i = 0; partial != nullptr && i < failed.size(); ++i) {
+    if (failed[i]) continue;
+    PyObject* key = PyLong_FromSize_t(i);
+    if (key == nullptr || PyDict_SetItem(partial, key, PyList_GET_ITEM(values, static_cast<Py_ssize_t>(i))) != 0) Py_CLEAR(partial);
+    Py_XDECREF(key);
+  }
+  if (partial == nullptr) PyErr_Clear();
+  return partial;
+}
+
+/// Puts `.partial` where the user finds it: on a HoldfastError itself, on the RemoteTraceback under a task's own exception.
+void attach_partial(PyObject* error, PyObject* partial) {
+  PyObject* holdfast_error = error_class("HoldfastError");
+  PyObject* target = nullptr;
+  if (holdfast_error != nullptr && PyObject_IsInstance(error, holdfast_error) == 1) target = Py_NewRef(error);
+  else target = PyException_GetCause(error);
+  if (target == nullptr || PyObject_SetAttrString(target, "partial", partial) != 0) PyErr_Clear();
+  Py_XDECREF(target);
+}
+
+/// Builds the list of a map; `failure` gets the exception to raise when an item failed (new reference).
+PyObject* map_values(ResultObject* self, std::vector<pool::Settled>& items, std::optional<ItemIndex> first_failure, PyObject*& failure) {
+  CoreObject* core = as_core(self->core);
+  PyObject* values = PyList_New(static_cast<Py_ssize_t>(items.size()));
+  if (values == nullptr) return nullptr;
+  std::vector<bool> failed;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const pool::Settled& settled = items[i];
+    PyObject* value = nullptr;
+    bool success = true;
+    // Of several failures only the first one is raised: the others need not be rebuilt (they may be large, and run code).
+    const bool drop = failure != nullptr && settled.kind != OutcomeKind::done && settled.kind != OutcomeKind::skipped && first_failure != settled.item;
+    if (drop) success = false;
+    else value = outcome_object(core, task_info(self), settled, success);
+    if (!success) {
+      failed.resize(items.size());
+      failed[i] = true;
+      const bool first = failure == nullptr || first_failure == settled.item;
+      if (first) std::swap(failure, value);
+      Py_XDECREF(value);
+      value = Py_NewRef(Py_None);
+    }
+    PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
+    items[i].payload.reset();
+  }
+  if (failure != nullptr) {
+    self->partial = partial_of(values, failed);
+    if (self->partial != nullptr) attach_partial(failure, self->partial);
+  }
+  return values;
+}
+
+/// The outcome as value + success. Runs the unpickling: arbitrary code, other threads in between.
+void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
+  pool::Engine& engine = engine_of(self);
+  std::vector<pool::Settled> items = engine.take_results(self->job);
+  if (self->is_map) {
+    PyObject* failure = nullptr;
+    PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure);
+    success = failure == nullptr && values != nullptr;
+    value = success ? values : failure;
+    if (!success) Py_XDECREF(values);
+  } else if (!items.empty()) {
+    value = outcome_object(as_core(self->core), task_info(self), items.front(), success);
+  }
+  if (value == nullptr) {            // no memory for a list, or a job without its item: say so and do not hang
+    success = false;
+    value = PyErr_Occurred() != nullptr ? take_exception() : ended_error(as_core(self->core));
+  }
+}
+
+/// Waits until the other thread that collects is done. False = a Python error (a signal handler's).
+bool wait_collected(ResultObject* self) {
+  Gate& gate = as_core(self->core)->gate;
+  while (self->collecting) {
+    Py_BEGIN_ALLOW_THREADS
+    {
+      // A time-out, because `collecting` is the GIL's to guard and not the gate's: a wake-up may slip through.
+      std::unique_lock<std::mutex> lock(gate.mutex);
+      gate.opened.wait_for(lock, std::chrono::milliseconds(20));
+    }
+    Py_END_ALLOW_THREADS
+    if (PyErr_CheckSignals() != 0) return false;
+  }
+  return true;
+}
+
+/// Makes value and success known. Only when the job is finished. False = a Python error is set (not the task's).
+bool collect(ResultObject* self) {
+  if (self->collecting && !wait_collected(self)) return false;
+  if (self->collected) return true;
+  self->collecting = true;
+  PyObject* value = nullptr;
+  bool success = false;
+  read_outcome(self, value, success);
+  self->value = value;
+  self->success = success;
+  self->collected = true;
+  self->collecting = false;
+  Gate& gate = as_core(self->core)->gate;
+  gate.opened.notify_all();
+  if (!self->has_callbacks) {
+    // As the standard result does: once the answer is there, it keeps neither pool nor function alive.
+    Py_CLEAR(self->pool);
+    Py_CLEAR(self->function);
+  }
+  return true;
+}
+
+/// ready -> collected; ended -> an error. False with a Python error set, else true (timed_out included, told by `end`).
+bool await_and_collect(ResultObject* self, const Deadline& deadline, WaitEnd& end) {
+  end = await(self, deadline);
+  if (end == WaitEnd::error) return false;
+  if (end == WaitEnd::ready) return collect(self);
+  if (end == WaitEnd::ended) {
+    restore_exception(ended_error(as_core(self->core)));
+    return false;
+  }
+  return true;
+}
+
+PyObject* result_get(PyObject* object, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"timeout", nullptr};
+  PyObject* timeout = Py_None;
+  Deadline deadline;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  ResultObject* self = as_result(object);
+  WaitEnd end = WaitEnd::ready;
+  if (!await_and_collect(self, deadline, end)) return nullptr;
+  if (end == WaitEnd::timed_out) {
+    PyObject* type = error_class("MultiprocessingTimeoutError");
+    if (type != nullptr) PyErr_SetNone(type);
+    return nullptr;
+  }
+  if (self->success) return Py_NewRef(self->value);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(self->value)), self->value);
+  return nullptr;
+}
+
+PyObject* result_wait(PyObject* object, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"timeout", nullptr};
+  PyObject* timeout = Py_None;
+  Deadline deadline;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  const WaitEnd end = await(as_result(object), deadline);
+  if (end == WaitEnd::error) return nullptr;
+  if (end == WaitEnd::ended) {
+    restore_exception(ended_error(as_core(as_result(object)->core)));
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* result_ready(PyObject* object, PyObject*) { return PyBool_FromLong(is_ready(as_result(object))); }
+
+PyObject* result_successful(PyObject* object, PyObject*) {
+  ResultObject* self = as_result(object);
+  if (!is_ready(self)) return PyErr_Format(PyExc_ValueError, "%R not ready", object);
+  if (!collect(self)) return nullptr;
+  return PyBool_FromLong(self->success);
+}
+
+/// For the dispatcher: (success, value, callback or None). The callbacks are given out once.
+PyObject* result_take_delivery(PyObject* object, PyObject*) {
+  ResultObject* self = as_result(object);
+  if (!collect(self)) return nullptr;
+  PyObject* callback = self->success ? std::exchange(self->callback, nullptr) : std::exchange(self->error_callback, nullptr);
+  PyObject* tuple = Py_BuildValue("(OOO)", self->success ? Py_True : Py_False, self->value, callback == nullptr ? Py_None : callback);
+  Py_XDECREF(callback);
+  return tuple;
+}
+
+/// For the dispatcher: the callbacks have run: ready.
+PyObject* result_delivered(PyObject* object, PyObject*) {
+  ResultObject* self = as_result(object);
+  self->delivered = true;
+  engine_of(self).dispatched(self->job);
+  Py_CLEAR(self->callback);
+  Py_CLEAR(self->error_callback);
+  Py_CLEAR(self->pool);
+  Py_CLEAR(self->function);
+  Py_RETURN_NONE;
+}
+
+PyObject* result_value(PyObject* object, void*) {
+  ResultObject* self = as_result(object);
+  if (is_ready(self)) return collect(self) ? Py_NewRef(self->value) : nullptr;
+  if (!self->is_map) return PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute '_value'", Py_TYPE(object)->tp_name);
+  const auto size = static_cast<Py_ssize_t>(engine_of(self).job_size(*self->job));
+  PyObject* list = PyList_New(size);
+  for (Py_ssize_t i = 0; list != nullptr && i < size; ++i) PyList_SET_ITEM(list, i, Py_NewRef(Py_None));
+  return list;
+}
+
+PyObject* result_success(PyObject* object, void*) {
+  ResultObject* self = as_result(object);
+  if (is_ready(self)) return collect(self) ? PyBool_FromLong(self->success) : nullptr;
+  if (self->is_map) Py_RETURN_TRUE;
+  return PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute '_success'", Py_TYPE(object)->tp_name);
+}
+
+PyObject* result_partial(PyObject* object, void*) {
+  ResultObject* self = as_result(object);
+  if (is_ready(self) && !collect(self)) return nullptr;
+  return Py_NewRef(self->partial == nullptr ? Py_None : self->partial);
+}
+
+int result_traverse(PyObject* object, visitproc visit, void* arg) {
+  ResultObject* self = as_result(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->core);
+  Py_VISIT(self->pool);
+  Py_VISIT(self->function);
+  Py_VISIT(self->callback);
+  Py_VISIT(self->error_callback);
+  Py_VISIT(self->skip_value);
+  Py_VISIT(self->value);
+  Py_VISIT(self->partial);
+  return 0;
+}
+
+/// Clears what may be part of a cycle. The core stays until dealloc, which needs it.
+int result_clear(PyObject* object) {
+  ResultObject* self = as_result(object);
+  Py_CLEAR(self->pool);
+  Py_CLEAR(self->function);
+  Py_CLEAR(self->callback);
+  Py_CLEAR(self->error_callback);
+  Py_CLEAR(self->skip_value);
+  Py_CLEAR(self->value);
+  Py_CLEAR(self->partial);
+  return 0;
+}
+
+void result_dealloc(PyObject* object) {
+  ResultObject* self = as_result(object);
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (self->job && self->core != nullptr) engine_of(self).forget(self->job);
+  self->job.~shared_ptr();
+  result_clear(object);
+  Py_CLEAR(self->core);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject* refuse_new(PyTypeObject* type, PyObject*, PyObject*) {
+  return PyErr_Format(PyExc_TypeError, "%s objects are made by a Pool", type->tp_name);
+}
+
+PyMethodDef result_methods[] = {
+    {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_get)), METH_VARARGS | METH_KEYWORDS,
+     "get(timeout=None)\n--\n\nThe result, waiting for it; raises what the task raised, or how it was lost."},
+    {"wait", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_wait)), METH_VARARGS | METH_KEYWORDS,
+     "wait(timeout=None)\n--\n\nWaits until the result is there or *timeout* seconds are over."},
+    {"ready", result_ready, METH_NOARGS, "ready()\n--\n\nWhether the call has completed."},
+    {"successful", result_successful, METH_NOARGS, "successful()\n--\n\nWhether it completed without an error; ValueError when not ready."},
+    {"_take_delivery", result_take_delivery, METH_NOARGS, nullptr},
+    {"_delivered", result_delivered, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyGetSetDef result_getset[] = {
+    {"_value", result_value, nullptr, "The result or the exception (None for each item of a map that is not ready).", nullptr},
+    {"_success", result_success, nullptr, "Whether the call succeeded.", nullptr},
+    {"partial", result_partial, nullptr, "Of a map that failed: {index: result} of the items that are done. Else None.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyType_Slot result_slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(refuse_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(result_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(result_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(result_clear)},
+    {Py_tp_methods, result_methods},
+    {Py_tp_getset, result_getset},
+    {0, nullptr},
+};
+PyType_Spec result_spec = {"holdfast._core.ResultBase", sizeof(ResultObject), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, result_slots};
+
+}  // namespace
+
+bool deadline_from(PyObject* timeout, Deadline& deadline) {
+  if (timeout == Py_None) return true;
+  const double seconds = PyFloat_AsDouble(timeout);
+  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  constexpr double kLong = 1e9;      // 31 years: more is for ever, and would overflow
+  if (!(seconds < kLong)) return true;
+  deadline = Deadline(Nanos(seconds > 0 ? static_cast<std::int64_t>(seconds * 1e9) : 0));
+  return true;
+}
+
+PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
+                     PyObject* skip_value, bool is_map) {
+  ResultObject* self = allocate<ResultObject>(reinterpret_cast<PyTypeObject*>(type));
+  if (self == nullptr) return nullptr;
+  new (&self->job) pool::JobRef();
+  self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
+  self->pool = Py_NewRef(pool);
+  self->function = Py_NewRef(function);
+  self->callback = callback == Py_None ? nullptr : Py_NewRef(callback);
+  self->error_callback = error_callback == Py_None ? nullptr : Py_NewRef(error_callback);
+  self->skip_value = Py_NewRef(skip_value);
+  self->is_map = is_map;
+  self->has_callbacks = self->callback != nullptr || self->error_callback != nullptr;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+bool add_results(PyObject* module) {
+  result_base_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&result_spec));
+  return result_base_type != nullptr && PyModule_AddObjectRef(module, "ResultBase", reinterpret_cast<PyObject*>(result_base_type)) == 0;
+}
+
+}  // namespace holdfast::python

@@ -1,0 +1,194 @@
+// What: from a Python call to a job of the engine (submit.hpp). Encodes straight into the job's ItemBatch, one C loop, no lock held.
+//
+// Call modes (python_runner.cpp has the other half): 0 = f(x), 1 = f(*x), 2 = f(*args, **kwds) with the payload (args, kwds).
+#include "submit.hpp"
+
+#include <new>
+#include <utility>
+
+#include "errors.hpp"
+#include "objects.hpp"
+
+namespace holdfast::python {
+namespace {
+
+constexpr std::uint16_t kCallArguments = 1;
+constexpr std::uint16_t kCallArgumentsAndKeywords = 2;
+constexpr std::uint64_t kWindowChunksPerWorker = 4;
+
+bool check_count(const char* name, Py_ssize_t count, Py_ssize_t wanted) {
+  if (count == wanted) return true;
+  PyErr_Format(PyExc_TypeError, "%s expects %zd arguments, not %zd", name, wanted, count);
+  return false;
+}
+
+/// Before any argument is looked at, as in the standard pool.
+bool check_running(CoreObject* core) {
+  switch (core->engine->state()) {
+    case pool::EngineState::running: return true;
+    case pool::EngineState::broken: (void)set_error({ErrorCode::broken, 0, "submit", core->engine->broken_reason()}); return false;
+    default: (void)set_error({ErrorCode::closed, 0, "submit", ""}); return false;
+  }
+}
+
+const PolicyObject* policy_of(PyObject* object) {
+  if (Py_TYPE(object) == policy_type) return as_policy(object);
+  PyErr_SetString(PyExc_TypeError, "policy must be a _core.Policy");
+  return nullptr;
+}
+
+/// Submits and binds the job to its result; steals `result`, returns it or nullptr.
+PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest&& request) {
+  ResultObject* self = as_result(result);
+  request.dispatch = self->has_callbacks;
+  Result<pool::JobRef> job = core->engine->submit(std::move(request));
+  if (!job) {
+    set_error(job.error());
+    Py_DECREF(result);
+    return nullptr;
+  }
+  self->job = *std::move(job);
+  // The dispatcher cannot look for it before it is here: it needs the GIL, which this thread holds since before the submit.
+  if (self->has_callbacks) core->undelivered.emplace(pool::Engine::job_id(*self->job), Py_NewRef(result));
+  return result;
+}
+
+/// The items of an exact list, which may change its size while its elements are pickled.
+bool add_list(CoreObject* core, Encoder& encoder, PyObject* list, pool::ItemBatch& batch) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
+    PyObject* item = Py_NewRef(PyList_GET_ITEM(list, i));
+    const bool added = add_item(core, encoder, item, batch);
+    Py_DECREF(item);
+    if (!added) return false;
+    if ((i & 0xffff) == 0xffff && PyErr_CheckSignals() != 0) return false;
+  }
+  return true;
+}
+
+bool add_iterable(CoreObject* core, Encoder& encoder, PyObject* iterable, pool::ItemBatch& batch) {
+  PyObject* iterator = PyObject_GetIter(iterable);
+  if (iterator == nullptr) return false;
+  std::uint64_t seen = 0;
+  PyObject* item = nullptr;
+  bool added = true;
+  while (added && (item = PyIter_Next(iterator)) != nullptr) {
+    added = add_item(core, encoder, item, batch);
+    Py_DECREF(item);
+    if ((++seen & 0xffff) == 0 && PyErr_CheckSignals() != 0) added = false;
+  }
+  Py_DECREF(iterator);
+  return added && PyErr_Occurred() == nullptr;
+}
+
+/// ceil(items / (4 * workers)), as the standard pool has it, unless given.
+bool chunk_size_from(PyObject* chunksize, std::uint64_t items, std::uint64_t workers, std::uint64_t& out) {
+  if (chunksize == Py_None) {
+    out = items == 0 ? 1 : (items + 4 * workers - 1) / (4 * workers);
+    return true;
+  }
+  const long long value = PyLong_AsLongLong(chunksize);
+  if (value == -1 && PyErr_Occurred() != nullptr) return false;
+  if (value < 1) {
+    PyErr_Format(PyExc_ValueError, "Chunksize must be 1+, not %lld", value);     // the standard pool's words
+    return false;
+  }
+  out = static_cast<std::uint64_t>(value);
+  return true;
+}
+
+/// map of nothing: ready at once, no callback is called (as in the standard pool).
+PyObject* make_empty(PyObject* result) {
+  ResultObject* self = as_result(result);
+  self->value = PyList_New(0);
+  if (self->value == nullptr) {
+    Py_DECREF(result);
+    return nullptr;
+  }
+  self->collected = self->success = self->delivered = true;
+  return result;
+}
+
+}  // namespace
+
+PyObject* core_apply_async(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+  if (!check_count("apply_async", count, 7)) return nullptr;
+  CoreObject* core = as_core(object);
+  PyObject *pool = arguments[0], *function = arguments[1], *args = arguments[2], *kwds = arguments[3];
+  const PolicyObject* policy = policy_of(arguments[6]);
+  if (policy == nullptr || !check_running(core)) return nullptr;
+  pool::JobRequest request;
+  request.function = intern(core, function);
+  if (request.function == nullptr) return nullptr;
+  const bool has_keywords = !PyDict_CheckExact(kwds) || PyDict_GET_SIZE(kwds) > 0;
+  request.call_mode = has_keywords ? kCallArgumentsAndKeywords : kCallArguments;
+  PyObject* payload = has_keywords ? PyTuple_Pack(2, args, kwds) : Py_NewRef(args);
+  if (payload == nullptr) return nullptr;
+  Encoder encoder(core->main_by_value);
+  const bool added = add_item(core, encoder, payload, request.items);
+  Py_DECREF(payload);
+  if (!added) return nullptr;
+  request.policies = policy->policies;
+  PyObject* result = new_result(core->result_type, core, pool, function, arguments[4], arguments[5], policy->skip_value, /*is_map=*/false);
+  return result == nullptr ? nullptr : submit(core, result, std::move(request));
+}
+
+PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+  if (!check_count("map_async", count, 8)) return nullptr;
+  CoreObject* core = as_core(object);
+  PyObject *pool = arguments[0], *function = arguments[1], *iterable = arguments[2];
+  const long call_mode = PyLong_AsLong(arguments[3]);
+  const PolicyObject* policy = policy_of(arguments[7]);
+  if (policy == nullptr || (call_mode == -1 && PyErr_Occurred() != nullptr) || !check_running(core)) return nullptr;
+  pool::JobRequest request;
+  request.function = intern(core, function);
+  if (request.function == nullptr) return nullptr;
+  Encoder encoder(core->main_by_value);
+  const bool is_list = PyList_CheckExact(iterable);
+  if (!(is_list ? add_list(core, encoder, iterable, request.items) : add_iterable(core, encoder, iterable, request.items))) return nullptr;
+  if (!chunk_size_from(arguments[4], request.items.count(), core->workers, request.chunk_size)) return nullptr;
+  request.call_mode = static_cast<std::uint16_t>(call_mode);
+  request.policies = policy->policies;
+  PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy->skip_value, /*is_map=*/true);
+  if (result == nullptr) return nullptr;
+  return request.items.empty() ? make_empty(result) : submit(core, result, std::move(request));
+}
+
+PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
+  if (!check_count("lazy", count, 7)) return nullptr;
+  CoreObject* core = as_core(object);
+  PyObject *pool = arguments[0], *function = arguments[1], *input = arguments[2];
+  const long call_mode = PyLong_AsLong(arguments[3]);
+  const int unordered = PyObject_IsTrue(arguments[5]);
+  const PolicyObject* policy = policy_of(arguments[6]);
+  if (policy == nullptr || unordered < 0 || (call_mode == -1 && PyErr_Occurred() != nullptr) || !check_running(core)) return nullptr;
+  pool::JobRequest request;
+  if (!chunk_size_from(arguments[4], /*items=*/0, core->workers, request.chunk_size)) return nullptr;
+  request.function = intern(core, function);
+  if (request.function == nullptr) return nullptr;
+  request.call_mode = static_cast<std::uint16_t>(call_mode);
+  request.open = true;
+  request.unordered = unordered == 1;
+  const std::uint64_t chunks = policy->window_chunks != 0 ? policy->window_chunks : kWindowChunksPerWorker * core->workers;
+  request.window = chunks * request.chunk_size;
+  request.policies = policy->policies;
+  const std::uint64_t chunk_size = request.chunk_size;
+  PyObject* iterator = new_iterator(request.unordered ? core->unordered_type : core->iterator_type, core, pool, function, policy->skip_value,
+                                    request.unordered);
+  PyObject* feed = iterator == nullptr ? nullptr : new_feed(core, input, chunk_size);
+  if (feed == nullptr) {
+    Py_XDECREF(iterator);
+    return nullptr;
+  }
+  as_iterator(iterator)->feed = feed;
+  Result<pool::JobRef> job = core->engine->submit(std::move(request));
+  if (!job) {
+    set_error(job.error());
+    Py_DECREF(iterator);
+    return nullptr;
+  }
+  as_iterator(iterator)->job = *job;
+  as_feed(feed)->job = *std::move(job);
+  return iterator;
+}
+
+}  // namespace holdfast::python

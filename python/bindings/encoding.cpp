@@ -1,0 +1,109 @@
+// What: objects into a job's ItemBatch, and functions into interned ones (objects.hpp). With the GIL, never while the engine's mutex is held.
+#include <new>
+#include <vector>
+
+#include "errors.hpp"
+#include "objects.hpp"
+
+namespace holdfast::python {
+namespace {
+
+constexpr std::size_t kCachedFunctions = 256;
+
+/// Replaces the error now set by an object that raises that error where it is unpickled. nullptr = the error stays (or a worse one is) set:
+/// Ctrl-C and lack of memory belong to the caller, not to a task.
+PyObject* poison_from_error() {
+  if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError)) return nullptr;
+  PyObject* error = take_exception();
+  PyObject* module = PyImport_ImportModule("holdfast._codec");
+  PyObject* poison = module == nullptr ? nullptr : PyObject_CallMethod(module, "poison", "O", error);
+  Py_XDECREF(module);
+  Py_DECREF(error);
+  return poison;
+}
+
+/// encode(), or the encoded poison in its place.
+bool encode_or_poison(Encoder& encoder, PyObject* object) {
+  if (encoder.encode(object)) return true;
+  encoder.clear();
+  PyObject* poison = poison_from_error();
+  if (poison == nullptr) return false;
+  const bool encoded = encoder.encode(poison);
+  Py_DECREF(poison);
+  return encoded;
+}
+
+bool add_large_item(CoreObject* core, const Encoder& encoder, pool::ItemBatch& batch) {
+  Result<std::shared_ptr<ring::SharedBuffer>> buffer = core->buffers->get(encoder.size());
+  if (!buffer) return set_error(buffer.error()) != nullptr;
+  encoder.write_to((*buffer)->data());
+  if (Status sealed = (*buffer)->seal_future_write(); !sealed) return set_error(sealed.error()) != nullptr;
+  batch.add_large(*std::move(buffer), encoder.size());
+  return true;
+}
+
+/// Functions and classes that pickle as "module.name": their bytes never change, so the object's identity is a good key.
+bool pickles_by_reference(PyObject* function) {
+  if (PyFunction_Check(function) || Py_TYPE(function) == &PyType_Type) return true;
+  if (!PyCFunction_CheckExact(function)) return false;
+  PyObject* self = PyCFunction_GET_SELF(function);
+  return self == nullptr || PyModule_Check(self);
+}
+
+void remember(CoreObject* core, PyObject* function, const pool::FunctionRef& interned) {
+  if (core->functions.size() >= kCachedFunctions) {
+    std::unordered_map<PyObject*, CachedFunction> old;
+    old.swap(core->functions);
+    for (auto& entry : old) Py_DECREF(entry.second.object);
+  }
+  core->functions.emplace(function, CachedFunction{interned, Py_NewRef(function)});
+}
+
+}  // namespace
+
+bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBatch& batch) {
+  if (!encode_or_poison(encoder, object)) {
+    encoder.clear();
+    return false;
+  }
+  if (!encoder.is_large()) {
+    try {
+      batch.add(encoder.inline_bytes());
+      return true;
+    } catch (const std::bad_alloc&) {      // no Python code and no wait in this frame: a catch is harmless here
+      PyErr_NoMemory();
+      return false;
+    }
+  }
+  const bool added = add_large_item(core, encoder, batch);
+  encoder.clear();
+  return added;
+}
+
+pool::FunctionRef intern(CoreObject* core, PyObject* function) {
+  if (const auto known = core->functions.find(function); known != core->functions.end()) return known->second.function;
+  Encoder encoder(core->main_by_value);
+  if (!encode_or_poison(encoder, function)) {
+    encoder.clear();
+    return nullptr;
+  }
+  std::vector<std::byte> large;
+  ByteSpan bytes;
+  if (encoder.is_large()) {
+    large.resize(encoder.size());
+    encoder.write_to(large.data());
+    bytes = large;
+  } else {
+    bytes = encoder.inline_bytes();
+  }
+  Result<pool::FunctionRef> interned = core->engine->intern_function(bytes);
+  encoder.clear();
+  if (!interned) {
+    set_error(interned.error());
+    return nullptr;
+  }
+  if (!encoder.by_value() && pickles_by_reference(function)) remember(core, function, *interned);
+  return *std::move(interned);
+}
+
+}  // namespace holdfast::python

@@ -1,0 +1,142 @@
+// What: the Python objects that stand for an engine, a result and a lazy job, as C structs, and what their files need of each other.
+//
+// Ownership: Pool (Python) -> Core -> engine. A result holds its Core, its Pool and its job; a Core holds results with callbacks until these
+// have run. The three service threads hold the Core and never the Pool, so that a dropped Pool is collected.
+// Every field is guarded by the GIL, except what the engine guards itself and `Gate`.
+#pragma once
+
+#include <Python.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "codec.hpp"
+#include "pool/engine.hpp"
+
+namespace holdfast::python {
+
+/// Lets one thread at a time through a piece of code that runs Python (unpickling), where the GIL does not keep others out.
+struct Gate {
+  std::mutex mutex;
+  std::condition_variable opened;
+};
+
+struct CachedFunction {
+  pool::FunctionRef function;
+  PyObject* object = nullptr;      // strong: the key is its address
+};
+
+/// holdfast._core.Core: one engine.
+struct CoreObject {
+  PyObject_HEAD
+  PyObject* weakrefs;
+  std::shared_ptr<pool::Engine> engine;
+  std::shared_ptr<ring::BufferPool> buffers;
+  std::unordered_map<JobId, PyObject*> undelivered;            // results (strong) whose callbacks have not run
+  std::unordered_map<PyObject*, CachedFunction> functions;     // by identity; those that pickle by reference
+  Gate gate;
+  PyObject* result_type;           // holdfast._results.AsyncResult and so on: what the submit methods make
+  PyObject* map_result_type;
+  PyObject* iterator_type;
+  PyObject* unordered_type;
+  std::uint64_t workers;
+  bool main_by_value;
+};
+
+/// holdfast._core.ResultBase: one apply or map.
+struct ResultObject {
+  PyObject_HEAD
+  PyObject* core;
+  PyObject* pool;
+  PyObject* function;              // named in errors
+  PyObject* callback;
+  PyObject* error_callback;
+  PyObject* skip_value;
+  PyObject* value;                 // once collected: the value or the exception
+  PyObject* partial;               // once collected with a failure, of a map: {index: result}
+  pool::JobRef job;
+  bool is_map;
+  bool collected;
+  bool collecting;
+  bool success;
+  bool has_callbacks;
+  bool delivered;
+};
+
+/// holdfast._core.Feed: the input side of a lazy job; run() is the feeder thread's work.
+struct FeedObject {
+  PyObject_HEAD
+  PyObject* core;
+  PyObject* iterator;              // the user's, nullptr when it is over
+  PyObject* input_error;           // what the input raised: the consumer's last item
+  pool::JobRef job;
+  std::uint64_t chunk_size;
+  bool done;
+};
+
+/// holdfast._core.IteratorBase: the output side.
+struct IteratorObject {
+  PyObject_HEAD
+  PyObject* core;
+  PyObject* pool;
+  PyObject* function;
+  PyObject* skip_value;
+  PyObject* feed;
+  pool::JobRef job;
+  ItemIndex next;
+  bool unordered;
+  bool reading;                    // a thread is inside next(): others wait at the gate
+  bool over;
+};
+
+/// holdfast._core.Policy: the checked policies of a pool or a call (from _options.py).
+struct PolicyObject {
+  PyObject_HEAD
+  Policies policies;
+  PyObject* skip_value;
+  std::uint64_t window_chunks;     // of lazy jobs, in chunks; 0 = the default
+};
+
+inline CoreObject* as_core(PyObject* object) { return reinterpret_cast<CoreObject*>(object); }
+inline ResultObject* as_result(PyObject* object) { return reinterpret_cast<ResultObject*>(object); }
+inline FeedObject* as_feed(PyObject* object) { return reinterpret_cast<FeedObject*>(object); }
+inline IteratorObject* as_iterator(PyObject* object) { return reinterpret_cast<IteratorObject*>(object); }
+inline PolicyObject* as_policy(PyObject* object) { return reinterpret_cast<PolicyObject*>(object); }
+
+extern PyTypeObject* result_base_type;      // set once by add_results
+extern PyTypeObject* iterator_base_type;
+extern PyTypeObject* feed_type;
+extern PyTypeObject* policy_type;           // set once by add_pool
+
+// --- encoding.cpp: into an ItemBatch and into functions ---
+/// Appends one encoded object; what cannot be pickled becomes an item that raises pickle's error in its own place (as with the
+/// standard pool, where the rest of a map is not disturbed). False = a Python error that is no Exception (Ctrl-C), or no memory.
+bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBatch& batch);
+/// The interned function; nullptr with an error set. An unpicklable one becomes a function that raises pickle's error for each item.
+pool::FunctionRef intern(CoreObject* core, PyObject* function);
+
+// --- outcomes.cpp: from a settled item ---
+/// What errors say about the task: filled by the caller, borrowed references.
+struct TaskInfo {
+  PyObject* function = nullptr;
+  PyObject* skip_value = nullptr;
+  bool is_map = false;             // whether an item number means something to the user
+};
+/// The value (success = true) or the exception (false) of a settled item: always a new reference (a failure to build one is an exception, too).
+PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success);
+/// The exception for a wait that the engine's end has cut short.
+PyObject* ended_error(CoreObject* core);
+
+// --- bind_results.cpp / bind_iterators.cpp: made by the submit methods ---
+PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
+                     PyObject* skip_value, bool is_map);
+PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* skip_value, bool unordered);
+PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_size);
+
+/// tp_alloc for our heap types, checked.
+template <class Object>
+Object* allocate(PyTypeObject* type) { return reinterpret_cast<Object*>(type->tp_alloc(type, 0)); }
+
+}  // namespace holdfast::python

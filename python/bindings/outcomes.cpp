@@ -1,0 +1,100 @@
+// What: settled items into Python values and exceptions, exit reports into holdfast.ExitReport (objects.hpp). Runs unpickling, that is
+// arbitrary code; the bytes it reads belong to the caller and stay where they are.
+#include "errors.hpp"
+#include "objects.hpp"
+#include "raised.hpp"
+#include "reports.hpp"
+
+namespace holdfast::python {
+namespace {
+
+PyObject* text_object(std::string_view text) { return PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"); }
+
+/// Calls holdfast._errors.<name>(*arguments); steals `arguments`.
+PyObject* call_errors(const char* name, PyObject* arguments) {
+  PyObject* function = arguments == nullptr ? nullptr : error_class(name);
+  PyObject* made = function == nullptr ? nullptr : PyObject_CallObject(function, arguments);
+  Py_XDECREF(arguments);
+  return made;
+}
+
+/// Whatever happens, an exception object comes out: the one made, or the error of making it.
+PyObject* or_error(PyObject* exception) {
+  if (exception != nullptr && PyExceptionInstance_Check(exception)) return exception;
+  Py_XDECREF(exception);
+  if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_SystemError, "holdfast could not describe a failure");
+  return take_exception();
+}
+
+/// A payload that could not be unpickled; the error is set and becomes the __cause__.
+PyObject* decode_failure(const TaskInfo& info, ItemIndex item) {
+  PyObject* cause = take_exception();
+  PyObject* error = call_errors("result_decode_error", Py_BuildValue("(OOK)", cause, info.function == nullptr ? Py_None : info.function,
+                                                                     static_cast<unsigned long long>(item)));
+  Py_DECREF(cause);
+  return or_error(error);
+}
+
+PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
+  const std::optional<Raised> raised = decode_raised(settled.payload.bytes());
+  if (!raised) {
+    PyErr_SetString(PyExc_ValueError, "malformed payload: not the description of an exception");
+    return decode_failure(info, settled.item);
+  }
+  PyObject* cause = nullptr;
+  if (!raised->pickled.empty()) {
+    PyObject* exception = decode_guarded(raised->pickled);
+    if (exception != nullptr && PyExceptionInstance_Check(exception)) return exception;
+    if (exception == nullptr) cause = take_exception();
+    Py_XDECREF(exception);
+  }
+  PyObject* type_name = text_object(raised->type_name);
+  PyObject* repr = text_object(raised->repr);
+  PyObject* traceback = text_object(raised->traceback);
+  PyObject* arguments = type_name == nullptr || repr == nullptr || traceback == nullptr
+                            ? nullptr
+                            : Py_BuildValue("(OOOO)", type_name, repr, traceback, cause == nullptr ? Py_None : cause);
+  Py_XDECREF(type_name);
+  Py_XDECREF(repr);
+  Py_XDECREF(traceback);
+  Py_XDECREF(cause);
+  return or_error(call_errors("exception_decode_error", arguments));
+}
+
+/// died, timed_out, cancelled, aborted, terminated: holdfast._errors.failure(kind, report, attempts, function, item, reason).
+PyObject* failure_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled) {
+  PyObject* report = settled.report == nullptr ? Py_NewRef(Py_None) : report_object(*settled.report);
+  if (report == nullptr) return or_error(nullptr);
+  PyObject* item = info.is_map ? PyLong_FromUnsignedLongLong(settled.item) : Py_NewRef(Py_None);
+  const bool about_pool = settled.kind == OutcomeKind::aborted || settled.kind == OutcomeKind::terminated;
+  const std::string reason = about_pool ? core->engine->broken_reason() : std::string();
+  const char* state = about_pool ? state_name(core->engine->state()) : "";
+  PyObject* arguments = Py_BuildValue("(sNIONss#)", to_string(settled.kind), report, static_cast<unsigned int>(settled.attempts),
+                                      info.function == nullptr ? Py_None : info.function, item, state, reason.data(),
+                                      static_cast<Py_ssize_t>(reason.size()));
+  return or_error(call_errors("failure", arguments));
+}
+
+}  // namespace
+
+PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success) {
+  success = false;
+  switch (settled.kind) {
+    case OutcomeKind::done: {
+      PyObject* value = decode(settled.payload.bytes());
+      success = value != nullptr;
+      return success ? value : decode_failure(info, settled.item);
+    }
+    case OutcomeKind::skipped: success = true; return Py_NewRef(info.skip_value == nullptr ? Py_None : info.skip_value);
+    case OutcomeKind::raised: return raised_object(info, settled);
+    default: return failure_object(core, info, settled);
+  }
+}
+
+PyObject* ended_error(CoreObject* core) {
+  pool::Settled settled;
+  settled.kind = OutcomeKind::terminated;
+  return failure_object(core, TaskInfo{}, settled);
+}
+
+}  // namespace holdfast::python

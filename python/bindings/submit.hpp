@@ -1,0 +1,15 @@
+// What: the methods of Core that submit work (bind_submit.cpp); bind_pool.cpp puts them into the type.
+#pragma once
+
+#include <Python.h>
+
+namespace holdfast::python {
+
+/// apply_async(pool, func, args, kwds, callback, error_callback, policy) -> AsyncResult
+PyObject* core_apply_async(PyObject* self, PyObject* const* arguments, Py_ssize_t count);
+/// map_async(pool, func, iterable, call_mode, chunksize, callback, error_callback, policy) -> MapResult
+PyObject* core_map_async(PyObject* self, PyObject* const* arguments, Py_ssize_t count);
+/// lazy(pool, func, iterator, call_mode, chunksize, unordered, policy) -> IMapIterator, whose _feed.run() must be called in a thread
+PyObject* core_lazy(PyObject* self, PyObject* const* arguments, Py_ssize_t count);
+
+}  // namespace holdfast::python
