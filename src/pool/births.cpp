@@ -1,13 +1,19 @@
 // What: how workers come to be: the request to the zygote, its answers, the worker's own messages until (and after) it is ready.
 // Part of Engine::Impl (engine_impl.hpp); runs in the supervisor, start_worker() also in a submitting thread.
 #include <algorithm>
+#include <array>
 #include <csignal>
+#include <utility>
 
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
+
+namespace {
+constexpr std::size_t kErrorTextLimit = 32 * 1024;   // what a failed initializer may say
+}  // namespace
 
 void Engine::Impl::start_worker(WorkerId id) {
   std::uint32_t index = 0;
@@ -122,7 +128,9 @@ void Engine::Impl::read_worker(Worker& worker) {
   const WorkerId id = worker.id;
   for (;;) {
     ring::Message message;
-    auto got = sys::receive_pod(worker.socket.get(), message, /*dont_wait=*/true);
+    std::array<char, kErrorTextLimit> text;
+    auto got = worker.text_follows ? sys::receive_message(worker.socket.get(), std::as_writable_bytes(std::span(text)), /*dont_wait=*/true)
+                                   : sys::receive_pod(worker.socket.get(), message, /*dont_wait=*/true);
     if (!got) {
       if (got.error().code == ErrorCode::timed_out) return;
       worker.report.detail = "its control socket: " + got.error().message();
@@ -133,7 +141,8 @@ void Engine::Impl::read_worker(Worker& worker) {
       on_socket_closed(worker);
       return;
     }
-    on_worker_message(worker, message);
+    if (std::exchange(worker.text_follows, false)) worker.start_error.assign(text.data(), got->size);
+    else on_worker_message(worker, message);
     if (find_worker(id) == nullptr || !worker.socket) return;
   }
 }
@@ -153,13 +162,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
     case ring::MessageType::ready:
       if (worker.life == Worker::Life::enrolled) worker_ready(worker);
       break;
-    case ring::MessageType::init_failed: {
-      // The text follows as the next message, which the worker has sent before it leaves.
-      std::string text(static_cast<std::size_t>(std::clamp<std::int64_t>(message.a, 0, 32 * 1024)), '\0');
-      auto got = sys::receive_message(worker.socket.get(), std::as_writable_bytes(std::span(text)), /*dont_wait=*/true);
-      if (got && !got->eof) worker.start_error.assign(text, 0, got->size);
-      break;
-    }
+    case ring::MessageType::init_failed: worker.text_follows = true; break;
     case ring::MessageType::wake:
       if (!drainer) drain_worker(worker);
       break;

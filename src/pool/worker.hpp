@@ -81,7 +81,8 @@ class Worker {
   bool status_known = false;
   int raw_status = 0;
   std::uint64_t items_run = 0;
-  std::string start_error;          // init_failed's text
+  bool text_follows = false;        // init_failed was read: the next message is its text
+  std::string start_error;          // that text, or why it could not be started
   std::uint64_t announced_item = ~std::uint64_t{0};  // last (chunk, item) told to the scheduler as started
   ExitReport report;
 

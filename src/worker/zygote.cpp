@@ -198,6 +198,7 @@ void Zygote::become_worker(WorkerSeed&& seed) {
 void Zygote::reap(const Message& request) {
   Message message;
   message.type = MessageType::reaped;
+  message.worker = request.worker;
   message.pid = request.pid;
   message.a = -1;
   const int pidfd = brood_.pidfd_of(request.pid);
