@@ -1,6 +1,7 @@
 # What: the C++ tests: tests/cpp/<layer>/*_test.cpp become one executable hf_<layer>_tests per layer (its own main.cpp, if the
 # folder has one, replaces gtest_main). Each test is a ctest of its own with the label <layer> and a time limit that another
 # process enforces (tools/run_limited.py): a hang fails with the stacks of all its processes, a test that leaves processes fails.
+# A file <what>_main.cpp there is a program of its own, hf_<layer>_<what>, with the folder's other non-test sources.
 # ThreadSanitizer cannot follow a fork from a threaded process (design.md, section 9): the label tsan is on all tests of base and
 # core, on those of ring whose suite has no "Process" in its name, and elsewhere on suites with "Tsan" in their name.
 
@@ -22,6 +23,10 @@ set(HF_TSAN_ring "-*Process*")
 function(hf_layer_tests layer)
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/cpp/${layer}/*_test.cpp")
   file(GLOB support CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/cpp/${layer}/*.cpp")
+  file(GLOB programs CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/cpp/${layer}/*_main.cpp")
+  if(programs)
+    list(REMOVE_ITEM support ${programs})
+  endif()
   if(NOT sources OR NOT TARGET hf_${layer})
     return()
   endif()
@@ -33,6 +38,16 @@ function(hf_layer_tests layer)
   if(NOT EXISTS "${PROJECT_SOURCE_DIR}/tests/cpp/${layer}/main.cpp")
     target_link_libraries(${name} PRIVATE GTest::gtest_main)
   endif()
+  foreach(program IN LISTS programs)
+    cmake_path(GET program STEM what)
+    string(REGEX REPLACE "_main$" "" what "${what}")
+    set(shared ${support})
+    list(FILTER shared EXCLUDE REGEX "(_test|/main)\\.cpp$")
+    add_executable(hf_${layer}_${what} ${program} ${shared})
+    hf_compile_options(hf_${layer}_${what})
+    target_include_directories(hf_${layer}_${what} PRIVATE "${PROJECT_SOURCE_DIR}/tests/cpp")
+    target_link_libraries(hf_${layer}_${what} PRIVATE hf_${layer})
+  endforeach()
   # "Emulator" is CMake's word for a program that every test of the target is run under.
   set_target_properties(${name} PROPERTIES
     CROSSCOMPILING_EMULATOR "${Python3_EXECUTABLE};${PROJECT_SOURCE_DIR}/tools/run_limited.py;${HF_TEST_SECONDS}")
@@ -66,4 +81,11 @@ if(HOLDFAST_INSTALL)
     "-DSOURCE_DIR=${PROJECT_SOURCE_DIR}/tests/cmake_consumer" "-DWORK_DIR=${PROJECT_BINARY_DIR}/consumer" "-DGENERATOR=${CMAKE_GENERATOR}"
     "-DCXX=${CMAKE_CXX_COMPILER}" "-DFLAGS=${hf_consumer_flags}" -P "${PROJECT_SOURCE_DIR}/tests/cmake_consumer/run.cmake")
   set_tests_properties(cmake_consumer PROPERTIES LABELS package TIMEOUT 300)
+endif()
+
+# The protocol models (model/*.pml): every right model holds, every mutant fails.
+find_program(HOLDFAST_SPIN spin)
+if(HOLDFAST_SPIN AND EXISTS "${PROJECT_SOURCE_DIR}/model/check.sh")
+  add_test(NAME model COMMAND "${PROJECT_SOURCE_DIR}/model/check.sh" "${PROJECT_BINARY_DIR}/model")
+  set_tests_properties(model PROPERTIES LABELS model TIMEOUT 600)
 endif()

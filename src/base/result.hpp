@@ -2,5 +2,5 @@
 // with the public headers; the layers of src/ name it by this file.
 #pragma once
 
-#include "base/check.hpp"        // IWYU pragma: export
-#include "holdfast/result.hpp"   // IWYU pragma: export
+#include "base/check.hpp"       // IWYU pragma: export
+#include "holdfast/result.hpp"  // IWYU pragma: export

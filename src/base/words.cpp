@@ -61,9 +61,7 @@ std::string signal_words(int signal) {
 }
 
 std::string status_words(const ExitReport& report) {
-  if (report.signal != 0) {
-    return "ended by " + signal_words(report.signal) + (report.core_dumped ? ", core dumped" : "");
-  }
+  if (report.signal != 0) { return "ended by " + signal_words(report.signal) + (report.core_dumped ? ", core dumped" : ""); }
   if (report.has_exit_code) return "exit code " + std::to_string(report.exit_code);
   return "exit status not known";
 }
@@ -73,8 +71,7 @@ std::string cause_words(const ExitReport& report) {
   switch (report.cause) {
     case Cause::none: return "has not ended";
     case Cause::exit_code: return "exited with code " + std::to_string(report.exit_code);
-    case Cause::signal:
-      return "crashed with " + signal_words(report.signal) + (report.core_dumped ? " (core dumped)" : "");
+    case Cause::signal: return "crashed with " + signal_words(report.signal) + (report.core_dumped ? " (core dumped)" : "");
     case Cause::oom_killed: return "was killed by the kernel for lack of memory (SIGKILL, and the cgroup's oom_kill count rose)";
     case Cause::memory_limit: return "was killed by the pool: over its memory_limit";
     case Cause::time_limit: return "was killed by the pool: the item ran longer than its task_timeout";

@@ -42,7 +42,7 @@ bool sealed_against_resize(int fd) {
 }
 
 Result<std::size_t> file_size(int fd) {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(fd, &info) != 0) return last_error("fstat");
   return static_cast<std::size_t>(info.st_size);
 }
@@ -62,8 +62,7 @@ Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
   auto available = file_size(fd);
   if (!available.ok()) return std::move(available).error();
   if (size == 0 || size > available.value()) {
-    return Error{ErrorCode::invalid_argument, 0, "mmap",
-                 std::to_string(size) + " bytes of a file of " + std::to_string(available.value())};
+    return Error{ErrorCode::invalid_argument, 0, "mmap", std::to_string(size) + " bytes of a file of " + std::to_string(available.value())};
   }
   const int protection = mode == Mode::shared_read_only ? PROT_READ : PROT_READ | PROT_WRITE;
   const int flags = mode == Mode::private_copy ? MAP_PRIVATE : MAP_SHARED;

@@ -26,10 +26,10 @@ bool pidfd_exited(int pidfd);
 bool pidfd_wait_exited(int pidfd, Nanos timeout);
 
 struct WaitResult {
-  bool ready = false;            // false only with no_hang: it is still alive
+  bool ready = false;  // false only with no_hang: it is still alive
   int pid = 0;
-  int raw_status = 0;            // as wait(2) gives it: WIFEXITED and so on apply
-  std::int64_t utime_us = 0;     // rusage of the process and the children it waited for
+  int raw_status = 0;         // as wait(2) gives it: WIFEXITED and so on apply
+  std::int64_t utime_us = 0;  // rusage of the process and the children it waited for
   std::int64_t stime_us = 0;
   std::int64_t maxrss_bytes = 0;
 };

@@ -12,7 +12,7 @@ namespace holdfast::sys {
 
 struct ProcStat {
   int pid = 0;
-  char state = '?';               // R S D Z T t X: 'Z' = zombie, 'T' = stopped
+  char state = '?';  // R S D Z T t X: 'Z' = zombie, 'T' = stopped
   int ppid = 0;
   int pgrp = 0;
   int session = 0;

@@ -10,7 +10,7 @@ namespace holdfast::sys {
 namespace {
 
 Status set_disposition(int signal, void (*handler)(int)) {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = handler;
   if (::sigaction(signal, &action, nullptr) != 0) return last_error("sigaction");
   return ok_status();

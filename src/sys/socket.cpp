@@ -63,9 +63,7 @@ Status send_message(int fd, ByteSpan bytes, std::span<const int> fds, bool dont_
   if (!fds.empty()) attach_fds(message, control, fds);
   const int flags = MSG_NOSIGNAL | (dont_wait ? MSG_DONTWAIT : 0);
   ssize_t sent = -1;
-  do {
-    sent = ::sendmsg(fd, &message, flags);
-  } while (sent < 0 && errno == EINTR);
+  do { sent = ::sendmsg(fd, &message, flags); } while (sent < 0 && errno == EINTR);
   if (sent >= 0) return ok_status();
   if (errno == EPIPE || errno == ECONNRESET) return Error{ErrorCode::closed, errno, "sendmsg", "the other end is closed"};
   return last_error("sendmsg");
@@ -81,9 +79,7 @@ Result<Received> receive_message(int fd, MutableByteSpan into, bool dont_wait) {
   message.msg_controllen = sizeof control.bytes;
   const int flags = MSG_CMSG_CLOEXEC | (dont_wait ? MSG_DONTWAIT : 0);
   ssize_t size = -1;
-  do {
-    size = ::recvmsg(fd, &message, flags);
-  } while (size < 0 && errno == EINTR);
+  do { size = ::recvmsg(fd, &message, flags); } while (size < 0 && errno == EINTR);
   Received received;
   if (size < 0) {
     if (errno != ECONNRESET) return last_error("recvmsg");

@@ -28,11 +28,11 @@ Result<SocketPair> socketpair_seqpacket();
 Status send_message(int fd, ByteSpan bytes, std::span<const int> fds = {}, bool dont_wait = false);
 
 struct Received {
-  std::size_t size = 0;           // bytes written to `into`
-  std::vector<UniqueFd> fds;      // CLOEXEC
-  bool truncated_fds = false;     // MSG_CTRUNC: descriptors were lost for good (this process is out of them)
-  bool truncated = false;         // the message was longer than `into`
-  bool eof = false;               // the peer has closed; size == 0
+  std::size_t size = 0;        // bytes written to `into`
+  std::vector<UniqueFd> fds;   // CLOEXEC
+  bool truncated_fds = false;  // MSG_CTRUNC: descriptors were lost for good (this process is out of them)
+  bool truncated = false;      // the message was longer than `into`
+  bool eof = false;            // the peer has closed; size == 0
 };
 /// Receives one message. Would-block (dont_wait, or a non-blocking socket) is Error{timed_out, EAGAIN}. A peer that closed with
 /// messages of ours unread (ECONNRESET) counts as eof.

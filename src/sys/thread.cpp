@@ -54,8 +54,7 @@ Result<NativeThread> NativeThread::start(const Options& options, std::function<v
   return NativeThread(handle);
 }
 
-NativeThread::NativeThread(NativeThread&& other) noexcept
-    : handle_(other.handle_), joinable_(std::exchange(other.joinable_, false)) {}
+NativeThread::NativeThread(NativeThread&& other) noexcept : handle_(other.handle_), joinable_(std::exchange(other.joinable_, false)) {}
 
 NativeThread& NativeThread::operator=(NativeThread&& other) noexcept {
   if (this != &other) {

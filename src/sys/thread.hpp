@@ -15,8 +15,8 @@ namespace holdfast::sys {
 class NativeThread {
  public:
   struct Options {
-    const char* name = "holdfast";    // at most 15 bytes
-    std::size_t stack_bytes = 0;      // 0 = the system's default; else rounded up to what pthread needs
+    const char* name = "holdfast";  // at most 15 bytes
+    std::size_t stack_bytes = 0;    // 0 = the system's default; else rounded up to what pthread needs
   };
 
   /// Runs `body` in a new thread. Errors: exhausted (no more threads). An exception out of `body` ends the process.

@@ -93,8 +93,8 @@ TEST_F(EpollTest, GivesNoMoreThanThereIsRoomFor) {
 void ignore_alarm(int) {}
 
 TEST_F(EpollTest, ASignalEndsTheWaitWithoutAnError) {
-  struct sigaction action{};
-  struct sigaction old{};
+  struct sigaction action {};
+  struct sigaction old {};
   action.sa_handler = ignore_alarm;
   ASSERT_EQ(::sigaction(SIGALRM, &action, &old), 0);
   const itimerval soon{{0, 0}, {0, 10'000}};

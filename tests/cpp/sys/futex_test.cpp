@@ -63,8 +63,8 @@ volatile sig_atomic_t alarms = 0;
 void count_alarm(int) { alarms = alarms + 1; }
 
 TEST_F(SharedWord, WaitEndsWhenASignalHandlerRan) {
-  struct sigaction action{};
-  struct sigaction old{};
+  struct sigaction action {};
+  struct sigaction old {};
   action.sa_handler = count_alarm;
   action.sa_flags = SA_RESTART;  // must not matter
   ASSERT_EQ(::sigaction(SIGALRM, &action, &old), 0);

@@ -32,9 +32,7 @@ TEST(BlockAllSignals, BlocksAndRestoresTheMaskThatWas) {
     EXPECT_TRUE(blocked(SIGUSR1));
     EXPECT_TRUE(blocked(SIGINT));
     EXPECT_EQ(::sigismember(&outer.old_mask(), SIGUSR1), 0);
-    {
-      const BlockAllSignals inner;
-    }
+    { const BlockAllSignals inner; }
     EXPECT_TRUE(blocked(SIGUSR1));
   }
   EXPECT_FALSE(blocked(SIGUSR1));

@@ -1,0 +1,106 @@
+# One word for each job; every target does its own set-up (tools/setup.sh), also on a fresh Debian 12 machine.
+#   demo test asan tsan lint bench faults fuzz sim model wheel clean help
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.PHONY: help demo test test-cpp test-python asan tsan lint format bench faults fuzz sim model wheel clean
+
+SETUP := tools/setup.sh
+JOBS ?= $(shell nproc)
+PYVER ?=
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+# How long or how much: make sim STEPS=20000000, make fuzz SECONDS_EACH=60
+STEPS ?= 1000000
+SEED ?= 1
+SECONDS_EACH ?= 30
+
+# In a recipe: puts the environment's tools (cmake, ninja, pytest ...) first on the path.
+define use_venv
+venv=$$($(SETUP) venv $(PYVER) | tail -n 1); export PATH="$$venv/bin:$$PATH"
+endef
+define use_holdfast
+venv=$$($(SETUP) holdfast $(PYVER) | tail -n 1); export PATH="$$venv/bin:$$PATH"
+endef
+# $(call build,<preset>): configure and build it.
+define build
+cmake --preset $(1) >build/$(1).configure.log || { cat build/$(1).configure.log; exit 1; }; cmake --build --preset $(1)
+endef
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo:  ## parse the standard library in a pool whose workers are killed all the time
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	python examples/demo.py
+
+test: test-cpp test-python  ## C++ and Python tests, < 10 minutes on 2 cores
+
+test-cpp:  ## the C++ tests alone (dev preset)
+	@$(SETUP) packages g++ python gtest spin
+	$(use_venv)
+	$(call build,dev)
+	ctest --preset dev -j$(JOBS)
+
+test-python:  ## the Python tests and the short part of the faults, with one Python (PYVER=3.12: that one)
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	python -m pytest -q -m "not full" tests/python tests/faults
+
+asan:  ## C++ tests under AddressSanitizer and UBSan
+	@$(SETUP) packages g++ python gtest spin
+	$(use_venv)
+	$(call build,asan)
+	ctest --preset asan -j$(JOBS)
+
+tsan:  ## C++ tests that ThreadSanitizer can follow
+	@$(SETUP) packages g++ python gtest
+	$(use_venv)
+	$(call build,tsan)
+	ctest --preset tsan -j$(JOBS)
+
+lint:  ## formats, clang-tidy, ruff, mypy, include rules
+	@$(SETUP) packages g++ python gtest clang-format clang-tidy
+	$(use_holdfast)
+	cmake --preset dev -DHOLDFAST_BUILD_PYTHON=ON -DPython_EXECUTABLE="$$venv/bin/python" -B build/lint >build/lint.configure.log || { cat build/lint.configure.log; exit 1; }
+	python tools/lint.py build/lint
+
+format:  ## rewrite all sources in the project's format
+	@$(SETUP) packages python clang-format
+	$(use_venv)
+	python tools/lint.py --fix
+
+bench:  ## holdfast, the standard Pool and ProcessPoolExecutor side by side
+	@$(SETUP) packages g++ python benchmark gtest
+	$(use_holdfast)
+	python bench/run.py && python bench/report.py
+
+faults:  ## the full product of causes, moments and methods
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	python tests/faults/run_all.py --jobs $(JOBS)
+
+fuzz:  ## mutate the corpora of all decoders for SECONDS_EACH seconds
+	@$(SETUP) packages g++ python gtest
+	$(use_venv)
+	$(call build,asan)
+	for target in build/asan/fuzz/*_fuzz; do "$$target" --seconds=$(SECONDS_EACH) fuzz/corpus; done
+
+sim:  ## the core's simulation: STEPS random events from SEED
+	@$(SETUP) packages g++ python gtest
+	$(use_venv)
+	$(call build,release)
+	build/release/hf_core_sim --seed=$(SEED) --steps=$(STEPS)
+
+model:  ## check the protocol models with spin
+	@$(SETUP) packages spin g++ make
+	model/check.sh
+
+wheel:  ## dist/holdfast-*.whl
+	@$(SETUP) packages g++ python
+	$(use_venv)
+	pip wheel --quiet --no-deps --no-build-isolation -C build-dir="build/py-$${venv##*-}" -w dist . && ls dist/*.whl
+
+clean:  ## remove build/ and dist/
+	rm -rf build dist
