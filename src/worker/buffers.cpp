@@ -65,6 +65,8 @@ Result<ByteSpan> WorkerBuffers::argument(const ring::PayloadRef& payload) {
     if (!message.ok()) return message.error();
     found = arguments_.find(payload.buffer);
   }
+  // The pool reuses a buffer under the same id: what this mapping held of the last use must not be seen again.
+  if (auto fresh = found->second->show_parents_bytes(); !fresh.ok()) return fresh.error();
   if (payload.size > found->second->capacity()) return nonsense("an argument larger than its buffer");
   return ByteSpan(found->second->data(), static_cast<std::size_t>(payload.size));
 }

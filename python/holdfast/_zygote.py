@@ -1,0 +1,238 @@
+"""Starting the zygote of a pool: the single-threaded process that starts its workers (design.md section 5).
+
+For ``fork`` it is forked from the caller, so that workers inherit what the caller has. For ``forkserver`` and ``spawn`` it is a
+fresh interpreter, started the way multiprocessing starts one, so that the resource tracker, the authkey and ``sys.path`` are
+right; initializer and initargs are pickled once for it, as arguments of a process would be (locks and queues go through).
+Workers of ``spawn`` are exec'd from it, those of the other two are forked.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import io
+import os
+import signal
+from multiprocessing import context as mp_context
+from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
+from typing import Any, Callable
+
+from . import _core, _worker
+
+__all__ = ["launch"]
+
+Fds = tuple[int, int, int]  # the zygote's socket, the bell page, a pidfd of the caller
+
+
+def launch(
+    seed_fds: Fds,
+    ctx: Any,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    *,
+    daemon: bool = True,
+    identity_base: int = 0,
+    main_by_value: bool = False,
+) -> tuple[int, bool]:
+    """Start the zygote of a pool.
+
+    Args:
+        seed_fds: The zygote's socket, the bell page and a pidfd of this process. They stay the caller's, who closes them.
+        ctx: A multiprocessing context; its start method decides how.
+        initializer: Called in each worker before its first task, or None.
+        initargs: Its arguments.
+        daemon: The workers' daemon flag.
+        identity_base: Added to the number of each worker, for names: worker k is "...PoolWorker-<identity_base + k>".
+        main_by_value: Objects of ``__main__`` are pickled by value, because workers cannot import it.
+
+    Returns:
+        The zygote's pid, and whether it is a child of this process (to be waited for by whoever owns the pool).
+    """
+    method = ctx.get_start_method()
+    current = process.current_process()
+    plan = _worker.Plan(
+        process_class=ctx.Process,
+        parent_pid=os.getpid(),
+        parent_name=current.name,
+        parent_identity=tuple(current._identity),  # type: ignore[attr-defined]  # multiprocessing's own bookkeeping
+        config={**current._config, "daemon": daemon},  # type: ignore[attr-defined]  # as above
+        identity_base=identity_base,
+        initializer=initializer,
+        initargs=tuple(initargs),
+    )
+    if method == "fork":
+        return _launch_forked(seed_fds, plan), True
+    return _launch_clean(seed_fds, method, plan, main_by_value), True
+
+
+def _launch_forked(seed_fds: Fds, plan: _worker.Plan) -> int:
+    util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
+    # Copies: the pool's own descriptors are closed in a forked child by the pool's fork hooks.
+    fds = [os.dup(fd) for fd in seed_fds]
+    try:
+        pid, mask = _core.fork_zygote()
+        if pid == 0:
+            code = 1
+            try:
+                run = functools.partial(_worker.run_forked, plan, _worker.clears_atexit("fork"))
+                code = _core.zygote_main(*fds, mask, run)
+            finally:
+                os._exit(code)
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return pid
+
+
+class _SpawningPopen:
+    """What multiprocessing's reducers ask for while something is pickled for a new process: descriptors keep their numbers."""
+
+    method = "spawn"
+    DupFd = popen_spawn_posix._DupFd  # type: ignore[attr-defined]  # what a reducer puts in place of a descriptor
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        self.fds.append(fd)
+        return fd
+
+
+def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, main_by_value: bool) -> int:
+    tracker_fd = resource_tracker.getfd()
+    full = spawn.get_preparation_data("holdfast-zygote")
+    plan_bytes, plan_fds = _pickle_plan(plan, main_by_value)
+    mask = _core.block_signals()  # inherited by the zygote: a Ctrl-C while it starts is not for it
+    try:
+        zygote = CleanZygote(seed_fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
+        popen = _SpawningPopen()
+        message = _pickle_for_child(popen, _without_main(full), zygote)
+        child_r, parent_w = os.pipe()
+        try:
+            command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
+            passed = {*seed_fds, *plan_fds, tracker_fd, child_r}
+            pid = util.spawnv_passfds(spawn.get_executable(), command, passed)  # type: ignore[attr-defined]  # not in typeshed
+        finally:
+            os.close(child_r)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        with open(parent_w, "wb") as pipe:
+            pipe.write(message)
+    except BrokenPipeError:
+        pass  # it died while starting: the pool sees its socket closed
+    return int(pid)
+
+
+def _without_main(preparation: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in preparation.items() if not key.startswith("init_main")}
+
+
+def _pickle_plan(plan: _worker.Plan, main_by_value: bool) -> tuple[bytes, list[int]]:
+    """Pickle the plan, and say which descriptors must go along."""
+    popen = _SpawningPopen()
+    if not main_by_value:
+        try:
+            return _pickle_for_child(popen, plan), popen.fds
+        except Exception:
+            try:
+                return _pickle_plan(plan, main_by_value=True)
+            except Exception:  # noqa: BLE001  # what pickle said is what users know; cloudpickle was only a second try
+                pass
+            raise
+    from ._codec import CloudForkingPickler
+
+    buffer = io.BytesIO()
+    mp_context.set_spawning_popen(popen)
+    try:
+        CloudForkingPickler(buffer, 5, False, None).dump(plan)  # type: ignore[arg-type]  # None: all in the pickle
+    finally:
+        mp_context.set_spawning_popen(None)
+    return buffer.getvalue(), popen.fds
+
+
+def _pickle_for_child(popen: _SpawningPopen, *objects: object) -> bytes:
+    buffer = io.BytesIO()
+    mp_context.set_spawning_popen(popen)
+    try:
+        for item in objects:
+            reduction.dump(item, buffer)
+    finally:
+        mp_context.set_spawning_popen(None)
+    return buffer.getvalue()
+
+
+class CleanZygote:
+    """The zygote of forkserver and spawn pools, as it travels to its fresh interpreter (multiprocessing.spawn runs it)."""
+
+    def __init__(
+        self,
+        seed_fds: Fds,
+        method: str,
+        mask: tuple[int, ...],
+        preparation: dict[str, Any],
+        plan_bytes: bytes,
+        kept_fds: list[int],
+    ) -> None:
+        """Keep what the zygote needs; all descriptors have the same numbers in its process."""
+        self.seed_fds = seed_fds
+        self.method = method
+        self.mask = mask
+        self.preparation = preparation
+        self.plan_bytes = plan_bytes
+        self.kept_fds = kept_fds
+        self.executable = spawn.get_executable()
+        # The names that set_forkserver_preload() was given.
+        self.preload = list(forkserver._forkserver._preload_modules) if method == "forkserver" else []  # type: ignore[attr-defined]
+
+    def _bootstrap(self, parent_sentinel: int) -> int:
+        os.close(parent_sentinel)  # the caller's pidfd is the right one
+        spawn.set_executable(self.executable)
+        for fd in (*self.seed_fds, *self.kept_fds):
+            os.set_inheritable(fd, False)
+        code = 1
+        try:
+            run: Callable[[_worker.Seed], int]
+            if self.method == "spawn":
+                run = self._exec_worker
+            else:
+                self._preload()
+                get_plan = functools.partial(_worker.load_plan, self.preparation, self.plan_bytes)
+                run = functools.partial(_worker.run_forked, get_plan, _worker.clears_atexit("forkserver"))
+            util._flush_std_streams()  # type: ignore[attr-defined]  # what the imports printed, once
+            code = _core.zygote_main(*self.seed_fds, self.mask, run)
+        finally:
+            os._exit(code)
+
+    def _preload(self) -> None:
+        current = process.current_process()
+        for name in self.preload:
+            try:
+                if name == "__main__":
+                    current._inheriting = True  # type: ignore[attr-defined]  # see _worker.load_plan
+                    try:
+                        spawn.prepare(self.preparation)
+                    finally:
+                        del current._inheriting  # type: ignore[attr-defined]  # as above
+                else:
+                    __import__(name)
+            except BaseException:  # noqa: BLE001, S110  # a preload only saves time: workers meet the error again and report it
+                pass
+        gc.collect()
+        gc.freeze()  # a collection in a worker must not touch, and so copy, the pages of all this
+
+    def _exec_worker(self, seed: _worker.Seed) -> int:
+        """In the forked child: become the fresh interpreter of a worker."""
+        _core.set_parent_death_kill()
+        os.environ[_worker.TAG_VARIABLE] = seed[7]
+        worker = _worker.ExecutedWorker(seed, self.preparation, self.plan_bytes)
+        message = os.memfd_create("holdfast-spawn")
+        popen = _SpawningPopen()
+        with open(message, "wb", closefd=False) as file:
+            file.write(_pickle_for_child(popen, _without_main(self.preparation), worker))
+        os.lseek(message, 0, os.SEEK_SET)
+        tracker_fd = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]  # set by spawn_main
+        for fd in (*seed[2:6], *self.kept_fds, message):
+            os.set_inheritable(fd, True)
+        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=message)
+        os.execv(command[0], command)
