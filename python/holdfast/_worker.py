@@ -53,7 +53,7 @@ def describe(exception: BaseException, phase: int, result: object, reason: BaseE
     called again with the error, and returns the standard pool's stand-in, MaybeEncodingError.
     """
     kind = type(exception)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__", "__mp_main__") else f"{kind.__module__}.{kind.__qualname__}"
     text = "".join(traceback.format_exception(kind, exception, exception.__traceback__))
     shown = _safe_repr(exception)
     if phase == _PHASE_IDLE:
