@@ -1,0 +1,160 @@
+"""Each script of examples/seeds: ends with holdfast and says the right thing; hangs with the standard pool.
+
+The hang is shown, not guessed from the clock alone: the script has said its last line before the fault, then nothing of its process tree
+uses the processor while its main thread waits inside the standard library's pool (its stack, by SIGUSR1), and no result has come.
+All of the standard halves run at the same time. Measured on CPython 3.11.7, 3.12.1 and 3.13.0: every one of them hangs on all three
+(sigalrm_while_idle in 24 runs of 24; it is a race that 20,000 tasks make certain), so there is no exception to list.
+"""
+
+# Files are opened by name, as the kernel gives them (/proc, descriptors):
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from faults import look
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "examples" / "seeds"
+LIMIT_S = 2.5
+
+# script: what must be in the output with holdfast (regular expressions, in this order)
+HOLDFAST = {
+    "sys_exit_in_task": [r"WorkerDiedError: .+", r"exit code 1, finished all the same: \{0: 'hi'\}", r"still good: \[1, 2\]"],
+    "sigterm_to_itself": [r"WorkerDiedError: .*SIGTERM", r"signal 15, .*\{0: 'OK 1', 2: 'OK 3'\}", r"still good"],
+    "sigkill_to_itself": [r"all of them: \[0, 1, 4, 9, 16\]"],
+    "sigsegv_to_itself": [r"result: \[0, 1, 4, None, 16, 25, 36, 49, 64, 81\]", r"killed tasks: \[\(<function square .*>, \(3,\)\)\]", r"children left: \[\]"],
+    "busy_worker_killed": [r"WorkerDiedError after \d+\.\d ms: .*SIGKILL", r"signal 9: True", r"still good: 1"],
+    "idle_worker_killed": [r"a new one: True"],
+    "sigterm_handler_raises": [r"raised: CleanUp\('oh no'\)", r"end of `with`"],
+    "sigalrm_while_idle": [r"in all 20000 of 20000"],
+    "deaf_to_sigterm": [r"timed out", r"terminated; children left: \[\]"],
+    "ctrl_c_once": [r"KeyboardInterrupt in the parent", r"outcome is KeyboardInterrupt; finished all the same: \{2: 2, 3: 3\}"],
+    "ctrl_c_twice": [r"KeyboardInterrupt in the parent", r"KeyboardInterrupt in join", r"children left: \[\]"],
+}  # fmt: skip
+
+# script: the function of the standard library in which the main thread waits for ever
+STDLIB = {
+    "sys_exit_in_task": "in get", "sigterm_to_itself": "in get", "sigkill_to_itself": "in get", "sigsegv_to_itself": "in get",
+    "busy_worker_killed": "in get", "idle_worker_killed": "in get", "sigterm_handler_raises": "in _terminate_pool",
+    "sigalrm_while_idle": "in ", "deaf_to_sigterm": "in _terminate_pool", "ctrl_c_once": "in join", "ctrl_c_twice": "in join",
+}  # fmt: skip
+BUSY = {"sigalrm_while_idle"}  # its workers die and are replaced for ever: a hang that is not idle
+
+
+def start(script: str, tag: str, log: IO[bytes], *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPTS / f"{script}.py"), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=os.environ | {look.TAG_NAME: tag},
+        start_new_session=True,
+    )
+
+
+def kill_tree(process: subprocess.Popen[bytes], tag: str) -> None:
+    """Everything that carries this test's tag, until nothing does."""
+    deadline = time.monotonic() + 10
+    while (left := look.tagged(tag)) and time.monotonic() < deadline:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def text(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")
+
+
+def test_every_script_has_both_expectations() -> None:
+    """A script without an expectation would not be tested."""
+    scripts = {path.stem for path in SCRIPTS.glob("*.py") if not path.stem.startswith("_")}
+    assert scripts == set(HOLDFAST) == set(STDLIB)
+
+
+@pytest.mark.parametrize("script", HOLDFAST)
+def test_seed_ends_with_holdfast(script: str) -> None:
+    """The script ends by itself, with exit code 0 and the outcome that its seed asks for; nothing is left of it."""
+    tag = uuid.uuid4().hex
+    with tempfile.TemporaryFile() as log:
+        process = start(script, tag, log)
+        try:
+            try:
+                code = process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGUSR1)
+                time.sleep(0.3)
+                pytest.fail(f"{script} hangs:\n{text(log)}")
+            output = text(log)
+            assert code == 0, output
+            assert re.search(".*".join(HOLDFAST[script]), output, re.DOTALL), output
+            assert not look.tagged(tag), "processes are left"
+        finally:
+            kill_tree(process, tag)
+
+
+class Hang:
+    """One standard half: started, watched until the limit, asked for its stacks, killed."""
+
+    def __init__(self, script: str) -> None:
+        self.script, self.tag, self.log = script, uuid.uuid4().hex, tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self.process = start(script, self.tag, self.log, "--stdlib")
+
+    def ticks(self) -> int:
+        return sum(map(look.cpu_ticks, look.tagged(self.tag)))
+
+    def end(self) -> None:
+        kill_tree(self.process, self.tag)
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def hangs() -> dict[str, str]:
+    """For each script: "" when it hangs as expected, else what it did."""
+    running = {script: Hang(script) for script in STDLIB}
+    try:
+        time.sleep(LIMIT_S)  # the limit itself: nothing to wait for, a hang has no event
+        before = {script: hang.ticks() for script, hang in running.items()}
+        time.sleep(0.3)
+        after = {script: hang.ticks() for script, hang in running.items()}
+        alive = {script: hang.process.poll() is None for script, hang in running.items()}
+        for script, hang in running.items():
+            if alive[script]:
+                hang.process.send_signal(signal.SIGUSR1)
+        time.sleep(0.3)
+        found = {}
+        for script, hang in running.items():
+            output = text(hang.log)
+            if not alive[script] or "the program ends" in output:
+                found[script] = f"it ended:\n{output}"
+            elif script not in BUSY and after[script] > before[script]:
+                found[script] = f"it still computes:\n{output}"
+            elif STDLIB[script] not in output[output.rfind("(most recent call first)") :]:
+                found[script] = f"the main thread does not wait where expected:\n{output}"
+            else:
+                found[script] = ""
+        return found
+    finally:
+        for hang in running.values():
+            hang.end()
+
+
+@pytest.mark.parametrize("script", STDLIB)
+def test_seed_hangs_with_the_standard_pool(hangs: dict[str, str], script: str) -> None:
+    """The failure that the seed describes is there: the standard pool waits for ever, idle, in the named function."""
+    assert not hangs[script], hangs[script]
