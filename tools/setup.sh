@@ -65,7 +65,7 @@ find_python() {
   for one in "${candidates[@]}"; do
     if usable "$one" "$wanted"; then
       # The interpreter itself and not a pyenv shim, which may choose another one in another folder.
-      "$one" -c 'import sys; print(sys.executable)'
+      "$one" -c 'import os, sys; print(os.path.realpath(sys.executable))'
       return 0
     fi
   done
