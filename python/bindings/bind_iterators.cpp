@@ -64,11 +64,22 @@ bool feed_room(FeedObject* self, Encoder& encoder, std::uint64_t room) {
   return true;
 }
 
+/// The user's iterable becomes an iterator here and not in the caller, as in the standard pool: an error is the consumer's.
+bool open_input(FeedObject* self) {
+  PyObject* iterable = self->iterator;
+  if (iterable == nullptr) return false;
+  self->iterator = PyObject_GetIter(iterable);
+  Py_DECREF(iterable);
+  if (self->iterator != nullptr) return true;
+  finish_feed(self);
+  return false;
+}
+
 PyObject* feed_run(PyObject* object, PyObject*) {
   FeedObject* self = as_feed(object);
   Encoder encoder(as_core(self->core)->main_by_value);
   pool::Engine& engine = engine_of(self->core);
-  for (bool more = self->iterator != nullptr; more;) {
+  for (bool more = open_input(self); more;) {
     std::uint64_t room = 0;
     const WaitEnd end = wait_loop(engine, Deadline(), /*interrupt=*/false, [&](Nanos slice) { return engine.wait_window(self->job, slice, room); });
     if (end == WaitEnd::error) return nullptr;
@@ -170,7 +181,7 @@ PyObject* end_of_items(IteratorObject* self) {
 
 /// Value or exception of one item to the caller. A StopIteration out of a task would end the consumer's loop in silence.
 PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
-  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true};
+  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true, self->policies};
   bool success = false;
   PyObject* value = outcome_object(as_core(self->core), info, settled, success);
   if (success) return value;
@@ -297,14 +308,15 @@ PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_siz
   return reinterpret_cast<PyObject*>(self);
 }
 
-PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* skip_value, bool unordered) {
+PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, const PolicyObject* policy, bool unordered) {
   IteratorObject* self = allocate<IteratorObject>(reinterpret_cast<PyTypeObject*>(type));
   if (self == nullptr) return nullptr;
   new (&self->job) pool::JobRef();
   self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
   self->pool = Py_NewRef(pool);
   self->function = Py_NewRef(function);
-  self->skip_value = Py_NewRef(skip_value);
+  self->skip_value = Py_NewRef(policy->skip_value);
+  self->policies = policy->policies;
   self->unordered = unordered;
   return reinterpret_cast<PyObject*>(self);
 }

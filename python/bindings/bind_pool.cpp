@@ -70,6 +70,7 @@ int core_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   for (const auto& entry : self->undelivered) Py_VISIT(entry.second);
   for (const auto& entry : self->functions) Py_VISIT(entry.second.object);
+  Py_VISIT(self->deaths);
   Py_VISIT(self->result_type);
   Py_VISIT(self->map_result_type);
   Py_VISIT(self->iterator_type);
@@ -85,6 +86,7 @@ int core_clear(PyObject* object) {
   functions.swap(self->functions);
   for (const auto& entry : undelivered) Py_DECREF(entry.second);
   for (const auto& entry : functions) Py_DECREF(entry.second.object);
+  Py_CLEAR(self->deaths);
   Py_CLEAR(self->result_type);
   Py_CLEAR(self->map_result_type);
   Py_CLEAR(self->iterator_type);
@@ -281,6 +283,22 @@ PyObject* core_killed_items(PyObject* object, PyObject*) {
   return list;
 }
 
+/// The reports of the workers that died under tasks. Once the pool is aborted the list stays as it is, and all its errors share it.
+PyObject* core_death_reports(PyObject* object, PyObject*) {
+  CoreObject* self = as_core(object);
+  if (self->deaths != nullptr) return Py_NewRef(self->deaths);
+  const bool final = self->engine->state() == pool::EngineState::aborted;
+  const std::vector<pool::KilledItem> killed = self->engine->killed_items();
+  PyObject* list = PyList_New(static_cast<Py_ssize_t>(killed.size()));
+  for (std::size_t i = 0; list != nullptr && i < killed.size(); ++i) {
+    PyObject* report = report_object(killed[i].report);
+    if (report == nullptr) Py_CLEAR(list);
+    else PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), report);
+  }
+  if (final && list != nullptr && self->deaths == nullptr) self->deaths = Py_NewRef(list);
+  return list;
+}
+
 template <class Function>
 PyCFunction method(Function* function) { return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)); }
 
@@ -304,6 +322,7 @@ PyMethodDef core_methods[] = {
     {"workers", core_workers, METH_NOARGS, nullptr},
     {"worker_info", core_worker_info, METH_O, nullptr},
     {"stats", core_stats, METH_NOARGS, nullptr},
+    {"death_reports", core_death_reports, METH_NOARGS, nullptr},
     {"killed_items", core_killed_items, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -5,8 +5,10 @@
 //   1. Outcomes are collected once, by one thread (`collecting` and the Core's gate); all readers then see the same value object.
 //   2. A result with callbacks becomes ready only when these have run (as in the standard pool); others when their last item settles.
 //   3. Dropping a result never waits.
+#include <algorithm>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "bindings.hpp"
 #include "errors.hpp"
@@ -35,7 +37,7 @@ WaitEnd await(ResultObject* self, const Deadline& deadline) {
   return wait_loop(engine, deadline, /*interrupt=*/true, [&](Nanos slice) { return engine.wait_job(job, slice); });
 }
 
-TaskInfo task_info(ResultObject* self) { return {self->function, self->skip_value, self->is_map}; }
+TaskInfo task_info(ResultObject* self) { return {self->function, self->skip_value, self->is_map, self->policies}; }
 
 /// {index: value} of what is done, when something failed. Best effort: an error here must not hide the task's own.
 PyObject* partial_of(PyObject* values, const std::vector<bool>& failed) {
@@ -58,6 +60,13 @@ void attach_partial(PyObject* error, PyObject* partial) {
   else target = PyException_GetCause(error);
   if (target == nullptr || PyObject_SetAttrString(target, "partial", partial) != 0) PyErr_Clear();
   Py_XDECREF(target);
+}
+
+bool is_aborted_error(PyObject* error) {
+  PyObject* type = error_class("PoolAbortedError");
+  const int is = type == nullptr ? -1 : PyObject_IsInstance(error, type);
+  if (is < 0) PyErr_Clear();
+  return is == 1;
 }
 
 /// Builds the list of a map; `failure` gets the exception to raise when an item failed (new reference).
@@ -86,6 +95,8 @@ PyObject* map_values(ResultObject* self, std::vector<pool::Settled>& items, std:
     items[i].payload.reset();
   }
   if (failure != nullptr) {
+    const bool others_aborted = std::any_of(items.begin(), items.end(), [](const pool::Settled& item) { return item.kind == OutcomeKind::aborted; });
+    if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure)) failure = aborted_by(core, failure);
     self->partial = partial_of(values, failed);
     if (self->partial != nullptr) attach_partial(failure, self->partial);
   }
@@ -332,7 +343,7 @@ bool deadline_from(PyObject* timeout, Deadline& deadline) {
 }
 
 PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
-                     PyObject* skip_value, bool is_map) {
+                     const PolicyObject* policy, bool is_map) {
   ResultObject* self = allocate<ResultObject>(reinterpret_cast<PyTypeObject*>(type));
   if (self == nullptr) return nullptr;
   new (&self->job) pool::JobRef();
@@ -341,7 +352,8 @@ PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject*
   self->function = Py_NewRef(function);
   self->callback = callback == Py_None ? nullptr : Py_NewRef(callback);
   self->error_callback = error_callback == Py_None ? nullptr : Py_NewRef(error_callback);
-  self->skip_value = Py_NewRef(skip_value);
+  self->skip_value = Py_NewRef(policy->skip_value);
+  self->policies = policy->policies;
   self->is_map = is_map;
   self->has_callbacks = self->callback != nullptr || self->error_callback != nullptr;
   return reinterpret_cast<PyObject*>(self);

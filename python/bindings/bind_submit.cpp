@@ -128,7 +128,7 @@ PyObject* core_apply_async(PyObject* object, PyObject* const* arguments, Py_ssiz
   Py_DECREF(payload);
   if (!added) return nullptr;
   request.policies = policy->policies;
-  PyObject* result = new_result(core->result_type, core, pool, function, arguments[4], arguments[5], policy->skip_value, /*is_map=*/false);
+  PyObject* result = new_result(core->result_type, core, pool, function, arguments[4], arguments[5], policy, /*is_map=*/false);
   return result == nullptr ? nullptr : submit(core, result, std::move(request));
 }
 
@@ -148,7 +148,7 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   if (!chunk_size_from(arguments[4], request.items.count(), core->workers, request.chunk_size)) return nullptr;
   request.call_mode = static_cast<std::uint16_t>(call_mode);
   request.policies = policy->policies;
-  PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy->skip_value, /*is_map=*/true);
+  PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
   if (result == nullptr) return nullptr;
   return request.items.empty() ? make_empty(result) : submit(core, result, std::move(request));
 }
@@ -172,7 +172,7 @@ PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   request.window = chunks * request.chunk_size;
   request.policies = policy->policies;
   const std::uint64_t chunk_size = request.chunk_size;
-  PyObject* iterator = new_iterator(request.unordered ? core->unordered_type : core->iterator_type, core, pool, function, policy->skip_value,
+  PyObject* iterator = new_iterator(request.unordered ? core->unordered_type : core->iterator_type, core, pool, function, policy,
                                     request.unordered);
   PyObject* feed = iterator == nullptr ? nullptr : new_feed(core, input, chunk_size);
   if (feed == nullptr) {

@@ -41,6 +41,7 @@ struct CoreObject {
   PyObject* map_result_type;
   PyObject* iterator_type;
   PyObject* unordered_type;
+  PyObject* deaths;                // list of reports, once the engine is aborted: made once for all its errors
   std::uint64_t workers;
   bool main_by_value;
 };
@@ -57,6 +58,7 @@ struct ResultObject {
   PyObject* value;                 // once collected: the value or the exception
   PyObject* partial;               // once collected with a failure, of a map: {index: result}
   pool::JobRef job;
+  Policies policies;
   bool is_map;
   bool collected;
   bool collecting;
@@ -85,6 +87,7 @@ struct IteratorObject {
   PyObject* skip_value;
   PyObject* feed;
   pool::JobRef job;
+  Policies policies;
   ItemIndex next;
   bool unordered;
   bool reading;                    // a thread is inside next(): others wait at the gate
@@ -123,16 +126,19 @@ struct TaskInfo {
   PyObject* function = nullptr;
   PyObject* skip_value = nullptr;
   bool is_map = false;             // whether an item number means something to the user
+  Policies policies;               // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
 /// The value (success = true) or the exception (false) of a settled item: always a new reference (a failure to build one is an exception, too).
 PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success);
+/// PoolAbortedError with `error` (stolen) as its cause.
+PyObject* aborted_by(CoreObject* core, PyObject* error);
 /// The exception for a wait that the engine's end has cut short.
 PyObject* ended_error(CoreObject* core);
 
 // --- bind_results.cpp / bind_iterators.cpp: made by the submit methods ---
 PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
-                     PyObject* skip_value, bool is_map);
-PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* skip_value, bool unordered);
+                     const PolicyObject* policy, bool is_map);
+PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, const PolicyObject* policy, bool unordered);
 PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_size);
 
 /// tp_alloc for our heap types, checked.

@@ -61,21 +61,33 @@ PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
   return or_error(call_errors("exception_decode_error", arguments));
 }
 
-/// died, timed_out, cancelled, aborted, terminated: holdfast._errors.failure(kind, report, attempts, function, item, reason).
+/// died, timed_out, cancelled, aborted, terminated: holdfast._errors.failure(kind, report, attempts, function, item, core).
 PyObject* failure_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled) {
   PyObject* report = settled.report == nullptr ? Py_NewRef(Py_None) : report_object(*settled.report);
   if (report == nullptr) return or_error(nullptr);
   PyObject* item = info.is_map ? PyLong_FromUnsignedLongLong(settled.item) : Py_NewRef(Py_None);
-  const bool about_pool = settled.kind == OutcomeKind::aborted || settled.kind == OutcomeKind::terminated;
-  const std::string reason = about_pool ? core->engine->broken_reason() : std::string();
-  const char* state = about_pool ? state_name(core->engine->state()) : "";
-  PyObject* arguments = Py_BuildValue("(sNIONss#)", to_string(settled.kind), report, static_cast<unsigned int>(settled.attempts),
-                                      info.function == nullptr ? Py_None : info.function, item, state, reason.data(),
-                                      static_cast<Py_ssize_t>(reason.size()));
+  PyObject* arguments = Py_BuildValue("(sNIONO)", to_string(settled.kind), report, static_cast<unsigned int>(settled.attempts),
+                                      info.function == nullptr ? Py_None : info.function, item, reinterpret_cast<PyObject*>(core));
   return or_error(call_errors("failure", arguments));
 }
 
 }  // namespace
+
+PyObject* aborted_by(CoreObject* core, PyObject* error) {
+  return or_error(call_errors("aborted_by", Py_BuildValue("(NO)", error, reinterpret_cast<PyObject*>(core))));
+}
+
+bool makes_abort(const Policies& policies, OutcomeKind kind) {
+  const auto aborts = [&policies](OnFailure policy) {
+    return policy == OnFailure::abort || (policy == OnFailure::retry && policies.retry.then == OnFailure::abort);
+  };
+  switch (kind) {
+    case OutcomeKind::died: return aborts(policies.on_death);
+    case OutcomeKind::timed_out: return aborts(policies.on_timeout);
+    case OutcomeKind::raised: return aborts(policies.on_error);
+    default: return false;
+  }
+}
 
 PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success) {
   success = false;
@@ -86,9 +98,11 @@ PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Set
       return success ? value : decode_failure(info, settled.item);
     }
     case OutcomeKind::skipped: success = true; return Py_NewRef(info.skip_value == nullptr ? Py_None : info.skip_value);
-    case OutcomeKind::raised: return raised_object(info, settled);
-    default: return failure_object(core, info, settled);
+    default: break;
   }
+  PyObject* error = settled.kind == OutcomeKind::raised ? raised_object(info, settled) : failure_object(core, info, settled);
+  const bool aborted = makes_abort(info.policies, settled.kind) && core->engine->state() == pool::EngineState::aborted;
+  return aborted ? aborted_by(core, error) : error;
 }
 
 PyObject* ended_error(CoreObject* core) {

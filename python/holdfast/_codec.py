@@ -6,13 +6,14 @@ cloudpickle do not pay for its import.
 
 from __future__ import annotations
 
+import pickle
 from collections import ChainMap
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any, Callable
 
 import cloudpickle
 
-__all__ = ["CloudForkingPickler"]
+__all__ = ["CloudForkingPickler", "poison"]
 
 
 class CloudForkingPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cloudpickle has no type hints
@@ -34,3 +35,26 @@ class CloudForkingPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cl
     ) -> None:
         """Take the arguments as ForkingPickler does (by position); *fix_imports* means nothing at protocol 5."""
         super().__init__(file, protocol, buffer_callback)
+
+
+class _Poison:
+    """Stands for an object that pickle refused: unpickling it raises the refusal, in the worker, as the task's own error."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Callable[[BaseException], None], tuple[BaseException]]:
+        return _raise, (self.error,)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def poison(error: Exception) -> object:
+    """Make what is sent in place of an object whose pickling raised *error*, so that only its own task fails."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  # whatever a user's exception does while it is pickled
+        error = pickle.PicklingError(f"{type(error).__name__}: {error}")
+    return _Poison(error)

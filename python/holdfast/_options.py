@@ -1,0 +1,164 @@
+"""Checks of the keyword arguments: each error names the argument, what is allowed and what was given."""
+
+from __future__ import annotations
+
+import enum
+import math
+import numbers
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from . import _core
+
+__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset"]
+
+OnFailure = Literal["raise", "skip", "retry", "abort"]
+
+_ON_FAILURE: Final = ("raise", "skip", "retry", "abort")
+_MAX_SECONDS: Final = 1e9  # 31 years: beyond it nanoseconds overflow
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`, the default of per-call keywords: the pool's own setting counts."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+
+def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def _number(name: str, value: object, low: float, high: float, *, above: bool = False) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    number = float(value)
+    if math.isnan(number) or number > high or number < low or (above and number == low):
+        bound = f"above {low:g}" if above else f"at least {low:g}"
+        raise ValueError(f"{name} must be {bound} and at most {high:g}, not {value!r}")
+
+
+def _count(name: str, value: object, low: int, high: int = 2**32 - 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be at least {low} and at most {high}, not {value}")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how soon a task is run again under a policy "retry", and what happens when no run is left.
+
+    Attributes:
+        max_retries: Runs after the first one.
+        backoff: Seconds before the first retry; each further wait is *backoff_factor* times longer.
+        backoff_factor: At least 1.
+        backoff_max: No wait is longer than this, in seconds.
+        jitter: 0 to 1: a wait w becomes something between w * (1 - jitter) and w * (1 + jitter).
+        then: "raise", "skip" or "abort".
+    """
+
+    max_retries: int = 3
+    backoff: float = 0.0
+    backoff_factor: float = 2.0
+    backoff_max: float = 30.0
+    jitter: float = 0.1
+    then: Literal["raise", "skip", "abort"] = "raise"
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _count("Retry(max_retries=...)", self.max_retries, 0)
+        _number("Retry(backoff=...)", self.backoff, 0, _MAX_SECONDS)
+        _number("Retry(backoff_factor=...)", self.backoff_factor, 1, 1e6)
+        _number("Retry(backoff_max=...)", self.backoff_max, 0, _MAX_SECONDS)
+        _number("Retry(jitter=...)", self.jitter, 0, 1)
+        _choice("Retry(then=...)", self.then, ("raise", "skip", "abort"))
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What may be said per call, with the pool's settings as defaults."""
+
+    on_death: OnFailure = "raise"
+    on_error: OnFailure = "raise"
+    on_timeout: OnFailure = "raise"
+    retry: Retry = Retry()  # noqa: RUF009  # immutable
+    skip_value: Any = None
+    task_timeout: float | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _choice("on_death", self.on_death, _ON_FAILURE)
+        _choice("on_error", self.on_error, _ON_FAILURE)
+        _choice("on_timeout", self.on_timeout, _ON_FAILURE)
+        if not isinstance(self.retry, Retry):
+            raise TypeError(f"retry must be a holdfast.Retry, not {type(self.retry).__name__}")
+        if self.task_timeout is not None:
+            _number("task_timeout", self.task_timeout, 0, _MAX_SECONDS, above=True)
+        if self.window is not None:
+            _count("window", self.window, 1)
+
+    def policy(self) -> _core.Policy:
+        """Turn it into what the extension takes with each call."""
+        retry = self.retry
+        return _core.Policy(
+            self.on_death,
+            self.on_error,
+            self.on_timeout,
+            retry.max_retries,
+            float(retry.backoff),
+            float(retry.backoff_factor),
+            float(retry.backoff_max),
+            float(retry.jitter),
+            retry.then,
+            float(self.task_timeout or 0.0),
+            self.skip_value,
+            self.window or 0,
+        )
+
+    def override(self, keywords: dict[str, Any]) -> CallOptions:
+        """Return a copy with the per-call keywords that were given."""
+        unknown = keywords.keys() - _CALL_KEYWORDS
+        if unknown:
+            raise TypeError(f"unexpected keyword argument {min(unknown)!r}; allowed per call: {', '.join(sorted(_CALL_KEYWORDS))}")
+        return replace(self, **keywords)
+
+
+_CALL_KEYWORDS: Final = frozenset(CallOptions.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """What may be said once per pool."""
+
+    processes: int
+    maxtasksperchild: int | None = None
+    grace: float = 5.0
+    max_restarts: int = 10
+    max_deaths: int | None = None
+    daemon: bool = True
+    kill_children: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field; the first two with the standard pool's words."""
+        if not isinstance(self.processes, int):
+            raise TypeError(f"processes must be an integer, not {type(self.processes).__name__}")
+        if self.processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        _count("processes", self.processes, 1, 4096)
+        if self.maxtasksperchild is not None and (not isinstance(self.maxtasksperchild, int) or self.maxtasksperchild <= 0):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        _number("grace", self.grace, 0, _MAX_SECONDS)
+        _count("max_restarts", self.max_restarts, 0)
+        if self.max_deaths is not None:
+            _count("max_deaths", self.max_deaths, 1)
+        for name in ("daemon", "kill_children"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")

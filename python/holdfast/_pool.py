@@ -1,0 +1,402 @@
+"""Pool: ``multiprocessing.Pool`` on holdfast's engine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.pool
+import os
+import threading
+import warnings
+import weakref
+from multiprocessing import process, util
+from typing import Any, Callable, Iterable, Mapping, NoReturn, TypedDict, TypeVar, Unpack
+
+from . import _core, _services
+from ._handles import HandleList, WorkerHandle
+from ._options import CallOptions, OnFailure, PoolOptions, Retry
+from ._report import ExitReport
+from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
+
+__all__ = ["CallKeywords", "Pool"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_INIT, _RUN, _CLOSE, _TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"  # the standard pool's words for `_state`
+_CALL_F_X, _CALL_F_ARGS = 0, 1  # call modes, see bind_submit.cpp
+
+
+class CallKeywords(TypedDict, total=False):
+    """Keywords that each submitting method takes; what is not given is as the pool has it."""
+
+    on_death: OnFailure
+    on_error: OnFailure
+    on_timeout: OnFailure
+    retry: Retry
+    skip_value: Any
+    task_timeout: float | None
+    window: int | None
+
+
+class Pool(multiprocessing.pool.Pool):
+    """A pool of worker processes that holds: ``multiprocessing.Pool``'s interface, and no call that waits for ever.
+
+    A worker may be killed, crash, exit or hang: the task it was running gets that as its outcome, a new worker takes its
+    place, and everything else goes on.
+
+    Args:
+        processes: Number of workers; default: as many as there are processors to use.
+        initializer: Called in each worker before its first task. Workers whose initializer fails *max_restarts* times in a
+            row break the pool (:class:`PoolBrokenError`).
+        initargs: Its arguments.
+        maxtasksperchild: Chunks that a worker runs before a fresh one takes its place; default: no limit.
+        context: A multiprocessing context (or a start method's name); default: the interpreter's.
+        on_death: What to do when the worker died under a task: "raise" (the task's outcome is :class:`WorkerDiedError`),
+            "skip" (*skip_value* stands in its place), "retry" (run it again, see *retry*) or "abort" (stop the pool).
+        on_error: The same when the task raised.
+        on_timeout: The same when it ran longer than *task_timeout*.
+        retry: How often "retry" runs a task again, and what follows then.
+        skip_value: What "skip" puts in place of a result.
+        task_timeout: Seconds one item may run, from its start; then its worker is killed.
+        grace: Seconds between asking workers to stop and SIGKILL.
+        max_restarts: Failed starts in a row before the pool is broken.
+        max_deaths: Deaths under tasks, in all, before the pool is aborted; default: no limit.
+        window: For imap and imap_unordered: chunks that may be taken from the input before their results are read;
+            default 4 per worker.
+        daemon: False lets tasks start processes of their own with multiprocessing.
+        kill_children: Also kill what a worker started when it is recycled in good order.
+
+    Source: names, order of checks and messages follow ``multiprocessing.pool.Pool``; everything after *context* is ours.
+    """
+
+    # The base class's __init__ is never called: it would start threads and queues. Its methods are all replaced
+    # (tests/python/test_surface.py fails when one is not).
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+        *,
+        on_death: OnFailure = "raise",
+        on_error: OnFailure = "raise",
+        on_timeout: OnFailure = "raise",
+        retry: Retry = Retry(),  # noqa: B008  # immutable
+        skip_value: Any = None,
+        task_timeout: float | None = None,
+        grace: float = 5.0,
+        max_restarts: int = 10,
+        max_deaths: int | None = None,
+        window: int | None = None,
+        daemon: bool = True,
+        kill_children: bool = False,
+    ) -> None:
+        """See the class."""
+        self._ctx = multiprocessing.get_context(context) if context is None or isinstance(context, str) else context
+        if processes is None:
+            processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        self._options = PoolOptions(processes, maxtasksperchild, grace, max_restarts, max_deaths, daemon, kill_children)
+        self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, window)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._policy = self._calls.policy()
+        self._processes = processes
+        self._pid = os.getpid()
+        self._open(initializer, tuple(initargs))
+
+    def _open(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        """Start the zygote, the workers and the service threads."""
+        options = self._options
+        main_by_value = _services.main_by_value(self._ctx)
+        core = _core.Core(
+            workers=options.processes,
+            max_chunks_per_worker=options.maxtasksperchild or 0,
+            max_restarts=options.max_restarts,
+            max_deaths=options.max_deaths or 0,
+            grace=float(options.grace),
+            start_deadline=60.0,
+            kill_children=options.kill_children,
+            main_by_value=main_by_value,
+            types=(AsyncResult, MapResult, IMapIterator, IMapUnorderedIterator),
+        )
+        base = _services.reserve_identities(options.processes)
+        launcher = _services.Launcher(self._ctx, initializer, initargs, options.daemon, base, main_by_value)
+        self._handles = HandleList(core, _services.worker_name_prefix(self._ctx), base, options.daemon)
+        try:
+            launcher.launch(core)
+            core.start()
+            _services.register(core)
+            # Ends the engine when the pool is collected and at the interpreter's exit, before the standard library's own clean-up.
+            self._terminate = util.Finalize(self, _services.end, args=(core, float(options.grace)), exitpriority=15)
+            self._services = _services.start_threads(core, launcher)
+            core.wait_started(60.0)
+        except BaseException:
+            core.kill()
+            raise
+        self._core = core
+        self._handles.refresh()
+
+    # --- state ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]  # the standard pool keeps a plain attribute
+        """RUN, CLOSE or TERMINATE, as code written for the standard pool reads it."""
+        core = self.__dict__.get("_core")
+        if core is None:
+            return _INIT
+        return {"running": _RUN, "closed": _CLOSE}.get(core.state, _TERMINATE)
+
+    @property
+    def _pool(self) -> list[WorkerHandle]:  # type: ignore[override]  # handles instead of Processes
+        """The workers there are now, as handles that look like Processes."""
+        return self._handles.refresh() if "_core" in self.__dict__ else []
+
+    def _check_running(self) -> None:
+        if self._state != _RUN:
+            raise ValueError("Pool not running")
+
+    def _repopulate_pool(self) -> None:
+        """Do nothing: the engine replaces workers by itself. (Tests of the standard pool call it.)"""
+
+    def _maintain_pool(self) -> None:  # type: ignore[override]  # a static method there
+        """Do nothing, as above."""
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self.__dict__.get('_processes', 0)}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse, as the standard pool does."""
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+
+    def __del__(self, _warn: Any = warnings.warn, _run: str = _RUN) -> None:
+        if self._state == _run and os.getpid() == self._pid:
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+
+    # --- calls ------------------------------------------------------------------------------------------------------------
+
+    def _policy_for(self, keywords: CallKeywords) -> _core.Policy:
+        return self._calls.override(dict(keywords)).policy() if keywords else self._policy
+
+    def apply(  # type: ignore[override]  # keywords are ours
+        self,
+        func: Callable[..., R],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},  # noqa: B006  # never changed; the standard signature
+        **keywords: Unpack[CallKeywords],
+    ) -> R:
+        """Call ``func(*args, **kwds)`` in a worker and return its result; blocks until it is there.
+
+        Raises:
+            WorkerDiedError: The worker ended under the call and no retry was left.
+            TaskTimeoutError: It ran longer than *task_timeout*.
+            Exception: What *func* raised, with the worker's traceback as ``__cause__``.
+        """
+        result: R = self.apply_async(func, args, kwds, **keywords).get()
+        return result
+
+    def apply_async(  # type: ignore[override]  # as above
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},  # noqa: B006  # as above
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> AsyncResult:
+        """Like :meth:`apply`, but return an :class:`AsyncResult` at once.
+
+        *callback* gets the result, *error_callback* the exception, in the pool's dispatcher thread and before the result
+        becomes ready; what they raise becomes a RuntimeWarning.
+        """
+        policy = self._policy_for(keywords) if keywords else self._policy
+        return self._core.apply_async(self, func, args, kwds, callback, error_callback, policy)
+
+    def map(  # type: ignore[override]  # as above
+        self,
+        func: Callable[[Any], R],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> list[R]:
+        """Apply *func* to every item and return the results in input order.
+
+        Blocks the calling thread until each item has an outcome; other threads may use the pool meanwhile. A dead worker
+        cannot make this hang: its items are run again or reported, by the pool's policies.
+
+        Args:
+            func: Callable of one argument.
+            iterable: n items, read to the end before the first is sent.
+            chunksize: Items per chunk, >= 1. Default ceil(n / (4 * workers)), as in the standard pool.
+            keywords: on_death, on_error, on_timeout, retry, skip_value, task_timeout for this call.
+
+        Returns:
+            A list of n results; element i belongs to item i.
+
+        Raises:
+            WorkerDiedError: A worker ended under an item and no retry was left; ``.report`` says how and on what evidence.
+            TaskTimeoutError: An item ran longer than *task_timeout*; its worker was stopped.
+            Exception: What *func* raised; of several the first to arrive, with the worker's traceback as ``__cause__``.
+
+        What is done of a map that failed is in ``.partial`` of a HoldfastError, of the ``__cause__`` of a task's own
+        exception, and of the MapResult: ``{index: result}``.
+
+        Source: order, blocking and chunksize follow ``multiprocessing.pool.Pool.map``; the keywords are ours.
+        """
+        results: list[R] = self._map_async(func, iterable, _CALL_F_X, chunksize, None, None, keywords).get()
+        return results
+
+    def starmap(  # type: ignore[override]  # as above
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> list[R]:
+        """Like :meth:`map`, with each item's elements as arguments: ``[(1, 2), (3, 4)]`` gives ``[f(1, 2), f(3, 4)]``."""
+        results: list[R] = self._map_async(func, iterable, _CALL_F_ARGS, chunksize, None, None, keywords).get()
+        return results
+
+    def map_async(  # type: ignore[override]  # as above
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> MapResult:
+        """Like :meth:`map`, but return a :class:`MapResult` at once; callbacks as in :meth:`apply_async`."""
+        return self._map_async(func, iterable, _CALL_F_X, chunksize, callback, error_callback, keywords)
+
+    def starmap_async(  # type: ignore[override]  # as above
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> MapResult:
+        """Like :meth:`starmap`, but return a :class:`MapResult` at once."""
+        return self._map_async(func, iterable, _CALL_F_ARGS, chunksize, callback, error_callback, keywords)
+
+    def _map_async(  # type: ignore[override]  # its mapper has become a call mode
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        call_mode: int,
+        chunksize: int | None,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        keywords: CallKeywords,
+    ) -> MapResult:
+        policy = self._policy_for(keywords) if keywords else self._policy
+        return self._core.map_async(self, func, iterable, call_mode, chunksize, callback, error_callback, policy)
+
+    def imap(  # type: ignore[override]  # as above
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        **keywords: Unpack[CallKeywords],
+    ) -> IMapIterator:
+        """Apply *func* to the items lazily; return an iterator over the results in input order.
+
+        Input is read in a thread of its own, as results are consumed: at most *window* chunks are taken ahead. An item that
+        failed raises at its place and the iterator goes on after it. close() lifts the window: the input is then read to
+        its end.
+        """
+        return self._lazy(func, iterable, chunksize, keywords, unordered=False)
+
+    def imap_unordered(  # type: ignore[override]  # as above
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        **keywords: Unpack[CallKeywords],
+    ) -> IMapUnorderedIterator:
+        """Like :meth:`imap`, with the results in the order of their completion."""
+        iterator: IMapUnorderedIterator = self._lazy(func, iterable, chunksize, keywords, unordered=True)
+        return iterator
+
+    def _lazy(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int, keywords: CallKeywords, *, unordered: bool) -> Any:
+        if chunksize is None:
+            raise ValueError("Chunksize must be 1+, not None")
+        iterator = self._core.lazy(self, func, iterable, _CALL_F_X, chunksize, unordered, self._policy_for(keywords))
+        threading.Thread(target=iterator._feed.run, name="holdfast-feeder", daemon=True).start()
+        return iterator
+
+    # --- questions --------------------------------------------------------------------------------------------------------
+
+    def get_killed_tasks(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """List ``(function, arguments)`` of every run of a task that ended with its worker's death or a time-out.
+
+        They are unpickled now, by this call. In place of what cannot be unpickled stands the exception that says why.
+        """
+        return [(function, _services.arguments(mode, payload)) for function, mode, payload, _report in self._core.killed_items()]
+
+    def deaths(self) -> list[ExitReport]:
+        """List the reports of the workers that died under tasks, in order."""
+        return list(self._core.death_reports())
+
+    def stats(self) -> dict[str, int]:
+        """Return the pool's counters."""
+        return self._core.stats()
+
+    # --- the end ----------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take no more work; workers leave when all that was submitted is done."""
+        if self._state == _RUN and os.getpid() == self._pid:
+            self._core.close()
+
+    def terminate(self) -> None:
+        """Stop at once: cancel what has not begun, stop the workers within *grace* seconds, wake all waiting threads.
+
+        They get :class:`PoolTerminatedError`. Returns when no worker is left.
+        """
+        self._end(interrupted=False)
+
+    def _end(self, *, interrupted: bool) -> None:
+        if os.getpid() != self._pid:
+            return  # a copy of the pool in a forked child: the workers are not ours
+        self._terminate.cancel()
+        core = self._core
+        core.terminate(float(self._options.grace), interrupted)
+        try:
+            core.wait_ended(self._options.grace + 10.0)
+        except BaseException:  # a second Ctrl-C, or what a signal handler raised: no more patience
+            core.kill()
+            core.wait_ended(10.0)
+            raise
+        finally:
+            self._handles.forget()
+
+    def join(self) -> None:
+        """Wait until all workers have ended and all callbacks have run; close() or terminate() must come first.
+
+        A Ctrl-C meanwhile interrupts the tasks and stops the pool.
+        """
+        state = self._state
+        if state == _RUN:
+            raise ValueError("Pool is still running")
+        if os.getpid() != self._pid:
+            return
+        try:
+            self._core.wait_ended(None, True)
+        except KeyboardInterrupt:
+            self._end(interrupted=True)
+            raise
+        self._terminate.cancel()
+        self._handles.forget()
+        self._services.join()
+
+    def __enter__(self) -> Pool:
+        self._check_running()
+        return self
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        """Terminate the pool; under a Ctrl-C busy workers get SIGINT first."""
+        self._end(interrupted=exc_type is not None and issubclass(exc_type, KeyboardInterrupt))

@@ -1,0 +1,62 @@
+"""Results and iterators: the C types of the extension, as subclasses of the standard ones so that ``isinstance`` holds."""
+
+from __future__ import annotations
+
+import multiprocessing.pool
+import traceback
+import warnings
+from typing import Any
+
+from . import _core
+
+__all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", "deliver"]
+
+
+class AsyncResult(_core.ResultBase, multiprocessing.pool.ApplyResult):  # type: ignore[misc, type-arg]  # two layouts, tested
+    """The result of ``apply_async``: ``get``, ``wait``, ``ready``, ``successful`` as in the standard pool.
+
+    Beyond it: no wait lasts for ever because of a dead worker, and of a map that failed ``partial`` holds what is done.
+    """
+
+
+class MapResult(AsyncResult, multiprocessing.pool.MapResult):  # type: ignore[misc, type-arg]  # as above
+    """The result of ``map_async`` and ``starmap_async``."""
+
+
+class IMapIterator(_core.IteratorBase, multiprocessing.pool.IMapIterator):  # type: ignore[misc, type-arg]  # as above
+    """The results of ``imap`` in input order; ``next(timeout)`` as in the standard pool.
+
+    An item that failed raises where its result would stand; the iterator can be used further after that.
+    """
+
+
+class IMapUnorderedIterator(IMapIterator, multiprocessing.pool.IMapUnorderedIterator):  # type: ignore[misc, type-arg]  # as above
+    """The results of ``imap_unordered`` in the order of their completion."""
+
+
+def deliver(result: Any) -> None:
+    """Run the callback of a finished result, then make it ready. In the dispatcher's thread, in completion order."""
+    try:
+        _success, value, callback = result._take_delivery()
+        if callback is not None:
+            try:
+                callback(value)
+            except BaseException as error:  # noqa: BLE001  # whatever a callback raises must not end the dispatcher
+                _warn(f"a callback of {result!r} raised {type(error).__name__}: {error}", error)
+    finally:
+        result._delivered()
+
+
+def deliver_note(texts: tuple[str, str, str], worker: int) -> None:
+    """Show what was raised in a worker between two tasks: it belongs to no task, so it is a warning."""
+    type_name, text, trace = texts
+    _warn(f"in worker {worker}, between two tasks: {text} ({type_name})\n{trace}", None)
+
+
+def _warn(message: str, error: BaseException | None) -> None:
+    if error is not None:
+        message += "\n" + "".join(traceback.format_exception(error))
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    except BaseException:  # noqa: BLE001, S110  # warnings made errors: there is nobody here to catch them
+        traceback.print_exc()

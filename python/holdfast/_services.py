@@ -1,0 +1,151 @@
+"""What a pool needs beside its calls: the zygote's launcher, the service threads, the end.
+
+The service threads hold the Core and never the Pool, so that a Pool that is dropped can be collected. They sleep in C without
+the GIL; both end with the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+import weakref
+from dataclasses import dataclass
+from multiprocessing import process, spawn
+from typing import Any, Callable
+
+from . import _core, _zygote
+from ._results import deliver, deliver_note
+
+__all__ = ["Launcher", "Services", "arguments", "end", "main_by_value", "register", "reserve_identities", "start_threads", "worker_name_prefix"]
+
+# Engines of this process. A forked child inherits copies of them and must let go (os.register_at_fork below).
+_cores: weakref.WeakSet[_core.Core] = weakref.WeakSet()
+
+
+def register(core: _core.Core) -> None:
+    """Let *core* know of forks."""
+    _cores.add(core)
+
+
+def _after_fork_in_child() -> None:
+    for core in list(_cores):
+        core.after_fork_in_child()
+    _cores.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How to start the pool's zygote, now and again when it has died. Holds initargs while the pool lives."""
+
+    context: Any
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    daemon: bool
+    identity_base: int
+    main_by_value: bool
+
+    def launch(self, core: _core.Core) -> None:
+        """Start a zygote and tell the engine."""
+        seed = core.prepare_zygote()
+        try:
+            pid, is_our_child = _zygote.launch(
+                seed,
+                self.context,
+                self.initializer,
+                self.initargs,
+                daemon=self.daemon,
+                identity_base=self.identity_base,
+                main_by_value=self.main_by_value,
+            )
+        finally:
+            os.close(seed[0])
+        core.zygote_running(pid, is_our_child)
+
+
+def main_by_value(context: Any) -> bool:
+    """Whether workers cannot import this process's ``__main__`` (a prompt, ``python -c``): then its functions go by value."""
+    if context.get_start_method() == "fork":
+        return False
+    return not any(key.startswith("init_main") for key in spawn.get_preparation_data("holdfast"))
+
+
+def reserve_identities(count: int) -> int:
+    """Take *count* numbers from the counter of this process's children, for workers' names; return the number before the first."""
+    counter = process._process_counter  # type: ignore[attr-defined]  # multiprocessing's own counter
+    first: int = next(counter)
+    for _ in range(count - 1):
+        next(counter)
+    return first - 1
+
+
+def worker_name_prefix(context: Any) -> str:
+    """``ForkPoolWorker`` and so on, with this process's own identity when it is itself a worker."""
+    name = context.Process.__name__.replace("Process", "PoolWorker")
+    identity = process.current_process()._identity  # type: ignore[attr-defined]  # multiprocessing's own bookkeeping
+    return "-".join([name, *[":".join(map(str, identity)) + ":"]] if identity else [name])
+
+
+def arguments(call_mode: int, payload: Any) -> tuple[Any, ...]:
+    """Return the positional arguments of a task from its payload (call modes: bind_submit.cpp)."""
+    if isinstance(payload, BaseException) or call_mode == 0:
+        return (payload,)
+    return tuple(payload if call_mode == 1 else payload[0])
+
+
+class Services:
+    """The threads of one pool."""
+
+    def __init__(self, dispatcher: threading.Thread, restarter: threading.Thread) -> None:
+        """Both are running."""
+        self._dispatcher = dispatcher
+        self._restarter = restarter
+
+    def join(self) -> None:
+        """Wait until all callbacks have run (not from within one)."""
+        for thread in (self._dispatcher, self._restarter):
+            if thread is not threading.current_thread():
+                thread.join()
+
+
+def start_threads(core: _core.Core, launcher: Launcher) -> Services:
+    """Start the dispatcher and the restarter."""
+    threads = []
+    for target, args, name in ((_dispatch, (core,), "holdfast-dispatcher"), (_restart, (core, launcher), "holdfast-restarter")):
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread.start()
+        threads.append(thread)
+    return Services(*threads)
+
+
+def _dispatch(core: _core.Core) -> None:
+    """Run callbacks and show notes, in completion order."""
+    while (event := core.wait_dispatch()) is not None:
+        try:
+            if event[0] == "result":
+                deliver(event[1])
+            elif event[0] == "note":
+                deliver_note(event[1], event[2])
+        except BaseException:  # whatever user code manages to raise here: callbacks still to come must run
+            traceback.print_exc()
+        event = None  # a result must not live until the next event
+
+
+def _restart(core: _core.Core, launcher: Launcher) -> None:
+    """Start a new zygote whenever the engine lacks one."""
+    while core.wait_zygote_needed():
+        try:
+            launcher.launch(core)
+        except BaseException:  # cannot fork (limits, memory): without a zygote there will be no workers
+            traceback.print_exc()
+            core.terminate(0.0)
+            return
+
+
+def end(core: _core.Core, grace: float) -> None:
+    """Stop the engine of a pool that was dropped, or that the interpreter's exit finds."""
+    core.terminate(grace)
+    core.wait_ended(grace + 10.0)
