@@ -36,7 +36,7 @@ TEST(RingDeathProcesses, KilledAnywhereLosesAtMostTheItemItRan) {
   constexpr std::uint32_t kItems = 200;
   std::uint32_t lost_in_all = 0;
   std::uint32_t cut_in_all = 0;
-  for (ChunkId round = 1; round <= 150; ++round) {
+  for (ChunkId round = 1; round <= 100; ++round) {
     Link link = Link::make();
     ASSERT_TRUE(link.parent->push_chunk(round, 1, 1, kSlot, kItems, 0, 0));
     for (std::uint32_t i = 0; i < kItems; ++i) ASSERT_TRUE(link.parent->push_item(round, i, inline_payload({})));
@@ -80,7 +80,7 @@ TEST(RingDeathProcesses, KilledAnywhereLosesAtMostTheItemItRan) {
 // Killed while it fills its ring without ever being read: the parent then finds whole frames only, up to the last commit.
 TEST(RingDeathProcesses, UncommittedFramesAreNotSeen) {
   std::mt19937_64 random(5);
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 60; ++round) {
     Link link = Link::make();
     Processes worker(link, [](WorkerChannel& channel, BellPage&) {
       for (std::uint32_t i = 0;; ++i) {

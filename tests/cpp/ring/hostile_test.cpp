@@ -200,7 +200,7 @@ int vandalise(const Link& link, std::uint64_t seed) {
 TEST(RingHostileProcesses, GarbageWrittenWhileTheParentWorks) {
   std::uint64_t touched = 0;
   std::uint64_t uses = 0;
-  for (std::uint64_t round = 0; round < 60; ++round) {
+  for (std::uint64_t round = 0; round < 40; ++round) {
     Link link = Link::make();
     ASSERT_TRUE(link.parent->push_chunk(1, 1, 1, 5, 100, 0, 0));
     link.parent->commit_tasks();
@@ -210,7 +210,7 @@ TEST(RingHostileProcesses, GarbageWrittenWhileTheParentWorks) {
     vandal.kill(SIGKILL);
     ASSERT_TRUE(vandal.wait_exited());
   }
-  EXPECT_GT(uses, 60u);  // most rounds got some way
+  EXPECT_GT(uses, 40u);  // most rounds got some way
 }
 
 }  // namespace

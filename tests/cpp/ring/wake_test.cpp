@@ -65,7 +65,7 @@ TYPED_TEST(RingWake, WorkerThatWaitsForRoomIsWokenByDraining) {
 
 // Close and cancel reach a worker asleep, whatever it sleeps for, each time.
 TYPED_TEST(RingWake, EndReachesASleepingWorker) {
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 60; ++round) {
     Link link = Link::make();
     TypeParam worker(link, echo_worker);
     if (round % 3 == 0) std::this_thread::yield();
