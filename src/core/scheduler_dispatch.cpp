@@ -81,6 +81,7 @@ void Scheduler::Impl::send(WorkerSlot& worker, Time now) {
   worker.load_ns += run.count() * chunk.estimate_ns;
   job.in_flight += run.count();
   ++worker.chunks_given;
+  worker.nothing_to_take = false;
   (void)step(worker, WorkerEvent::sent);  // idle or busy: never refused
   Action action;
   action.kind = Action::Kind::send;
@@ -131,23 +132,29 @@ void Scheduler::Impl::queue_again(Job& job, Run run) {
 
 // --- taking back ----------------------------------------------------------------------------------------------------------------
 
-// Somebody is idle and nothing is queued: take from whoever has most lying before him, unless that is soon done anyway (then moving
-// it costs more than it brings; if it is not done soon after all, the stall timer comes back to it). Half of his chunks, or the
-// rest of the only one; everything from one who has sat in one item for long.
+// Somebody is idle and nothing is queued: take from whoever has most lying before him. Of several chunks the later half, if that
+// is worth the trouble. The rest of an only chunk stays together, as the user cut it, unless it is known by measuring to be long;
+// and everything is taken from one who has sat in one item for long, whatever was believed about it.
 void Scheduler::Impl::steal(Time now) {
   WorkerSlot* victim = nullptr;
   for (std::size_t i = 0; i < stealable.size(); ++i) {
     WorkerSlot& worker = stealable[i];
-    const bool worth = worker.load_ns >= ns(config.target_in_flight) / 4 || now >= later(worker.last_progress, stall());
-    if (worth && (victim == nullptr || worker.load_ns > victim->load_ns)) victim = &worker;
+    if (victim != nullptr && worker.load_ns <= victim->load_ns) continue;
+    if (worth_stealing(worker) || is_stuck(worker, now)) victim = &worker;
   }
   if (victim == nullptr) return;
-  const bool stuck = now >= later(victim->last_progress, stall());
   victim->stealing = true;
   victim->nothing_to_take = true;  // until an answer brings something
   ++stealing;
-  ask_back(*victim, stuck ? 0 : victim->chunks / 2);
+  ask_back(*victim, is_stuck(*victim, now) ? 0 : victim->chunks / 2);
   refresh(*victim);
+}
+
+bool Scheduler::Impl::worth_stealing(const WorkerSlot& worker) const {
+  if (worker.chunks > 1) return worker.load_ns >= ns(config.target_in_flight) / 4;
+  const Chunk& only = worker.at(0);
+  return only.job != nullptr && only.job->estimate_ns != 0 &&
+         std::uint64_t{only.end - only.done - 1} * only.job->estimate_ns >= ns(config.target_in_flight);
 }
 
 void Scheduler::Impl::ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most) {
@@ -258,7 +265,8 @@ void Scheduler::Impl::run_timers(Time now) {
     note->second.waiting = false;
     make_ready(*job, {due.item, due.item + 1});
   }
-  if (now < timers) return;
+  if (now < timers && unsettled > 0) return;
+  if (unsettled == 0) waiting = {};  // only cancelled ones can be left: an idle pool is not to be woken for them
   timers = kNever;
   for (auto& [id, worker] : workers) {
     if (worker.at_work() && now >= worker.deadline) {
@@ -266,8 +274,7 @@ void Scheduler::Impl::run_timers(Time now) {
       worker.check_timeout = true;
       ask_all_back(worker);
     }
-    const bool stuck = worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && now >= later(worker.last_progress, stall());
-    if (stuck) {
+    if (worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && is_stuck(worker, now)) {
       // Whatever the estimate said, it sits in one item: what lies behind goes back to the queue, in front (its tickets are old), and
       // it gets nothing more until it moves. Whole chunks only; splitting the one it runs is for idle workers (steal).
       worker.stalled = true;

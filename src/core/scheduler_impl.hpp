@@ -114,6 +114,8 @@ struct Scheduler::Impl {
   void queue_again(Job& job, Run run);                // taken back or never begun: ready, or cancelled if that was asked for
   void next_turn(Job& job);
   void steal(Time now);
+  bool worth_stealing(const WorkerSlot& worker) const;
+  bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= later(worker.last_progress, stall()); }
   void ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most = ~std::uint32_t{0});
   void ask_all_back(WorkerSlot& worker);
   void give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end);
