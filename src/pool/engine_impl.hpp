@@ -79,6 +79,8 @@ struct Engine::Impl {
   std::vector<Worker*> dirty;               // workers with uncommitted frames
   std::vector<JobRef> touched;              // jobs with news, to be notified
 
+  Time supervisor_until{0};                 // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
+  bool worked_lately = false;               // items were in flight at its last look
   bool opened = false;                      // start() was called
   bool zygote_needed = false;
   std::uint32_t zygote_deaths = 0;          // in a row, without a worker that became ready
@@ -165,6 +167,7 @@ struct Engine::Impl {
   void handle_event(const sys::Event& event);
   void handle_deadlines(Time now);
   Time next_wakeup(Time now);
+  void nudge_supervisor();
   void watch_time_limits();
   void wake_supervisor() { wakeup.signal(); }
 };

@@ -18,6 +18,7 @@ void Engine::Impl::run_actions() {
     actions = std::move(batch);
   }
   commit_dirty();
+  nudge_supervisor();
 }
 
 void Engine::Impl::run_action(const core::Action& action) {

@@ -2,6 +2,7 @@
 // takes the GIL: a death is noticed, decided, told and repaired while Python is busy. Part of Engine::Impl (engine_impl.hpp).
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
@@ -28,9 +29,11 @@ void Engine::Impl::supervise() {
     check_ended();
     const Time now = sys::now();
     const Time next = next_wakeup(now);
+    supervisor_until = next;
     lock.unlock();
     const auto count = epoll.wait(events, next == kNever ? Nanos::max() : std::max(Nanos{0}, next - now));
     lock.lock();
+    supervisor_until = Time{0};
     if (!drainer) bell.supervisor_withdraw();
     const int got = count ? *count : 0;
     for (int i = 0; i < got; ++i) handle_event(events[static_cast<std::size_t>(i)]);
@@ -123,8 +126,21 @@ Time Engine::Impl::next_wakeup(Time now) {
     commit_dirty();
     next = std::min(next, now + kRoomLook);
   }
-  if (scheduler.unsettled_in_all() != 0) next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
+  // An idle pool sleeps for ever, but only after a whole look without work: a stream of single calls must not wake this thread each time.
+  const bool working = scheduler.unsettled_in_all() != 0;
+  if (working || std::exchange(worked_lately, false)) next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
+  if (working) worked_lately = true;
   return next;
+}
+
+/// Called after every event, by whichever thread: the supervisor may have lain down for longer than is now right.
+void Engine::Impl::nudge_supervisor() {
+  const bool too_deep = scheduler.unsettled_in_all() != 0 &&
+                        (supervisor_until == kNever || (scheduler.has_time_limits() && supervisor_until > sys::now() + kTimeLimitLook));
+  if (too_deep || scheduler.next_deadline() < supervisor_until) {
+    supervisor_until = Time{0};   // woken: once is enough
+    wake_supervisor();
+  }
 }
 
 }  // namespace holdfast::pool
