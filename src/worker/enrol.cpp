@@ -26,7 +26,9 @@ constexpr std::size_t kErrorTextLimit = 32 * 1024;
 Status guard_against_parent_death(Enrolment& worker, sys::FileId ring) {
   Watcher::Charge charge;
   charge.parent_pidfd = worker.seed.parent_pidfd;
-  charge.zygote_pid = worker.seed.zygote_pid;
+  auto zygote = sys::pidfd_open(worker.seed.zygote_pid);
+  if (!zygote.ok()) return zygote.error();
+  charge.zygote_pidfd = std::move(zygote).value();
   charge.group = worker.group;
   charge.origin = Origin{worker.seed.tag, ring};
   auto watcher = Watcher::start(std::move(charge));

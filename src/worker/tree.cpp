@@ -32,7 +32,9 @@ int kill_branch(int pid, int depth) {
 }  // namespace
 
 bool comes_from(int pid, const Origin& origin) {
-  return (!origin.tag.empty() && sys::environ_value(pid, kTagVariable) == origin.tag) || sys::maps_file(pid, origin.ring);
+  // An origin that was never filled in is nobody's: inode 0 is what every anonymous mapping of every process shows.
+  const bool tagged = !origin.tag.empty() && sys::environ_value(pid, kTagVariable) == origin.tag;
+  return tagged || (origin.ring.inode != 0 && sys::maps_file(pid, origin.ring));
 }
 
 int kill_below(int pid) {

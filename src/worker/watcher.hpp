@@ -10,6 +10,7 @@
 #include "base/result.hpp"
 #include "base/types.hpp"
 #include "sys/epoll.hpp"
+#include "sys/fd.hpp"
 #include "sys/thread.hpp"
 #include "sys/wakeup.hpp"
 #include "worker/tree.hpp"
@@ -20,7 +21,7 @@ class Watcher {
  public:
   struct Charge {
     int parent_pidfd = -1;    // whose death is waited for
-    int zygote_pid = 0;       // while it is our parent, it kills the orphans
+    UniqueFd zygote_pidfd;    // while it lives, it kills the orphans, and us
     int group = 0;            // the group noted at enrolment: killed only while we are still in it
     Origin origin;
   };

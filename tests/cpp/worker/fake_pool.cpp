@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "sys/clock.hpp"
+#include "sys/memfd.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
@@ -44,6 +45,12 @@ std::vector<std::byte> bytes_of(std::string_view text) {
 }
 
 std::string text_of(ByteSpan bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+std::uint32_t FakeWorker::next_slot() {
+  const std::uint32_t slot = chunks % ring::kChunkSlots;
+  if (chunks++ >= ring::kChunkSlots) channel->release_slot(slot);
+  return slot;
+}
 
 FakePool::FakePool(Handler handler, std::function<void()> initializer) {
   auto pair = sys::socketpair_seqpacket();
@@ -102,7 +109,7 @@ void FakePool::send_to_zygote(ring::MessageType type, int pid, std::int64_t a) {
   (void)sys::send_pod(line_.get(), message);   // a dead zygote shows in the answer that does not come
 }
 
-std::unique_ptr<FakeWorker> FakePool::start_worker(bool ready) {
+std::unique_ptr<FakeWorker> FakePool::start_worker(bool ready, bool good_ring) {
   auto worker = std::make_unique<FakeWorker>();
   auto pair = sys::socketpair_seqpacket();
   auto channel = ring::ParentChannel::create({}, last_worker_);
@@ -114,7 +121,8 @@ std::unique_ptr<FakeWorker> FakePool::start_worker(bool ready) {
   start.type = ring::MessageType::start;
   start.worker = worker->id;
   start.a = worker->id;
-  const int fds[] = {pair->b.get(), worker->channel->fd()};
+  auto no_ring = sys::create_memfd("no-ring", 4096);
+  const int fds[] = {pair->b.get(), good_ring ? worker->channel->fd() : no_ring.value().get()};
   must(sys::send_pod(line_.get(), start, fds).ok(), "start");
   std::vector<UniqueFd> got;
   const auto started = next_from_zygote(&got);
@@ -138,7 +146,7 @@ ring::Message FakePool::bury(FakeWorker& worker, int a) {
 
 ChunkId FakePool::submit(FakeWorker& worker, const std::vector<std::string>& items) {
   const ChunkId chunk = next_chunk();
-  const std::uint32_t slot = slot_++ % ring::kChunkSlots;
+  const std::uint32_t slot = worker.next_slot();
   must(worker.channel->push_chunk(chunk, 1, 1, slot, static_cast<std::uint32_t>(items.size()), 0, 0), "room for a chunk");
   for (std::uint32_t i = 0; i < items.size(); ++i) {
     const auto bytes = bytes_of(items[i]);

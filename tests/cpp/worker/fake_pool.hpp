@@ -29,6 +29,10 @@ struct FakeWorker {
   int group = 0;
   std::unique_ptr<ring::ParentChannel> channel;
   std::vector<std::unique_ptr<ring::SharedBuffer>> result_buffers;
+  std::uint32_t chunks = 0;   // sent so far
+
+  /// The slot for the next chunk: tests never have 64 in flight, so the one used 64 chunks ago is free.
+  std::uint32_t next_slot();
 };
 
 struct Answer {
@@ -46,8 +50,9 @@ class FakePool {
 
   int zygote_pid() const { return zygote_pid_; }
   const UniqueFd& zygote_pidfd() const { return zygote_pidfd_; }
-  /// Sends `start` and waits for `started`; with `ready` also for hello and ready.
-  std::unique_ptr<FakeWorker> start_worker(bool ready = true);
+  /// Sends `start` and waits for `started`; with `ready` also for hello and ready. Without `good_ring` the worker gets a memfd that
+  /// is no ring.
+  std::unique_ptr<FakeWorker> start_worker(bool ready = true, bool good_ring = true);
   ring::Message next_from_zygote(std::vector<UniqueFd>* fds = nullptr);
   static ring::Message next_from(FakeWorker& worker);
   static std::string text_from(FakeWorker& worker, std::size_t size);
@@ -75,7 +80,6 @@ class FakePool {
   int zygote_pid_ = 0;
   WorkerId last_worker_ = 0;
   ChunkId chunk_ = 0;
-  std::uint32_t slot_ = 0;
   BufferId buffer_ = 100;
 };
 

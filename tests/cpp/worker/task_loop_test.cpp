@@ -1,0 +1,264 @@
+// What: the task loop with a real worker: claims, results of any size, failures, forked children, closing, cancelling, sleeping.
+#include "worker/task_loop.hpp"
+
+#include <csignal>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <stdexcept>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+
+#include "sys/pidfd.hpp"
+#include "sys/socket.hpp"
+#include "worker/fake_pool.hpp"
+
+namespace holdfast::worker::test {
+namespace {
+
+constexpr std::size_t kBig = 3 * 1024 * 1024;
+
+volatile std::sig_atomic_t signalled = 0;
+void on_signal(int) { signalled = 1; }
+
+// Not pause(): the signal may come before it.
+void await_signal() {
+  while (signalled == 0) usleep(1000);
+}
+
+// What the items of these tests ask for.
+std::vector<std::byte> act(ByteSpan item) {
+  const std::string text = text_of(item);
+  if (text == "throw") throw std::runtime_error("thrown on purpose");
+  if (text == "throw int") throw 42;   // NOLINT(hicpp-exception-baseclass): the point of the test
+  if (text == "throw much") throw std::runtime_error(std::string(kBig, 'm'));
+  if (text == "big") return std::vector<std::byte>(kBig, std::byte{'b'});
+  if (text == "fork") return bytes_of(fork() == 0 ? "child" : "parent");
+  if (text == "setsid") return bytes_of(setsid() == getpid() ? "leader" : "failed");
+  if (text == "exit") exit(7);
+  if (text == "until signal") await_signal();
+  if (text.size() > 1000) return bytes_of(std::to_string(text.size()) + text.substr(0, 1) + text.substr(text.size() - 1));
+  return {item.begin(), item.end()};
+}
+
+class TaskLoopSignals : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(signal(SIGUSR1, on_signal), SIG_ERR); }
+  void TearDown() override { ASSERT_NE(signal(SIGUSR1, SIG_DFL), SIG_ERR); }
+};
+
+TEST(TaskLoopRun, AnswersEachItemOfAChunkInOrder) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"a", "", "c"});
+  for (const char* text : {"a", "", "c"}) {
+    const auto answer = pool.next_answer(*worker);
+    ASSERT_TRUE(answer.has_value());
+    EXPECT_EQ(answer->kind, ring::ResultKind::done);
+    EXPECT_EQ(answer->text, text);
+  }
+  EXPECT_TRUE(eventually([&] { return worker->channel->progress().items_done == 3; }));
+}
+
+TEST(TaskLoopRun, GoesThroughManyMoreItemsThanTheRingsHold) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  const std::string item(900, 'i');
+  for (int chunk = 0; chunk < 100; ++chunk) {
+    pool.submit(*worker, std::vector<std::string>(50, item));
+    for (int i = 0; i < 50; ++i) ASSERT_EQ(pool.next_answer(*worker).value().text, item);
+  }
+}
+
+TEST(TaskLoopRun, KeepsGoingWhenThePoolReadsNothingForAWhile) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  const std::string item(900, 'r');
+  for (int chunk = 0; chunk < 8; ++chunk) {
+    pool.submit(*worker, std::vector<std::string>(50, item));
+    ASSERT_TRUE(eventually([&] { return worker->channel->load_chunk(static_cast<std::uint32_t>(chunk)).value().next > 0 || chunk > 4; }));
+  }
+  for (int i = 0; i < 400; ++i) ASSERT_EQ(pool.next_answer(*worker).value().text, item) << i;
+}
+
+TEST(TaskLoopRun, TellsAnExceptionAsRaisedWithItsText) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  const auto thrown = pool.run(*worker, "throw");
+  EXPECT_EQ(thrown.kind, ring::ResultKind::raised);
+  EXPECT_EQ(thrown.text, "thrown on purpose");
+  EXPECT_EQ(pool.run(*worker, "throw int").kind, ring::ResultKind::raised);
+  EXPECT_EQ(pool.run(*worker, "throw much").text, std::string(ring::kInlineLimit, 'm'));
+  EXPECT_EQ(pool.run(*worker, "fine").text, "fine");
+}
+
+TEST(TaskLoopRun, LetsATaskStartASessionOfItsOwn) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  EXPECT_EQ(pool.run(*worker, "setsid").text, "leader");
+  EXPECT_EQ(pool.run(*worker, "after").text, "after");
+}
+
+TEST(TaskLoopRun, LosesOneItemWhenTheTaskEndsTheProcess) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"before", "exit", "after"});
+  EXPECT_EQ(pool.next_answer(*worker).value().text, "before");
+  const auto reaped = pool.bury(*worker, 1);
+  EXPECT_EQ(WEXITSTATUS(static_cast<int>(reaped.a)), 7);
+  EXPECT_FALSE(pool.next_answer(*worker, Nanos{0}).has_value());
+  EXPECT_EQ(worker->channel->load_chunk(0).value().next, 2U) << "item 1 was begun, item 2 was not";
+}
+
+TEST_F(TaskLoopSignals, ItemsTakenBackAreSkipped) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"until signal", "b", "c"});
+  ASSERT_TRUE(eventually([&] { return worker->channel->load_chunk(0).value().next == 1; }));
+  EXPECT_EQ(worker->channel->take_back(0, 1).value(), 1U);
+  ASSERT_EQ(sys::pidfd_send_signal(worker->pidfd.get(), SIGUSR1).ok(), true);
+  EXPECT_EQ(pool.next_answer(*worker).value().item, 0U);
+  EXPECT_EQ(pool.run(*worker, "next").text, "next") << "nothing of the taken items came in between";
+}
+
+TEST(TaskLoopLarge, SendsABigResultInABufferAndUsesItAgain) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  for (int round = 0; round < 3; ++round) {
+    pool.submit(*worker, {"big"});
+    const auto answer = pool.answer_serving_buffers(*worker);
+    ASSERT_TRUE(answer.has_value());
+    EXPECT_NE(answer->buffer, 0U);
+    EXPECT_EQ(answer->text, std::string(kBig, 'b'));
+    worker->channel->release_buffer(0);
+  }
+  EXPECT_EQ(worker->result_buffers.size(), 1U);
+}
+
+TEST(TaskLoopLarge, RaisesWhenThePoolRefusesTheBuffer) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"big"});
+  const auto answer = pool.answer_serving_buffers(*worker, /*refuse=*/true);
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->kind, ring::ResultKind::raised);
+  EXPECT_NE(answer->text.find("no room"), std::string::npos) << answer->text;
+  EXPECT_EQ(pool.run(*worker, "after").text, "after");
+}
+
+TEST(TaskLoopLarge, LeavesWhenCancelledWhileItWaitsForABuffer) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"big"});
+  EXPECT_EQ(pool.next_from(*worker).type, ring::MessageType::buffer_request);
+  worker->channel->set_cancelled();
+  EXPECT_NE(pool.bury(*worker, 1).a, -1);
+}
+
+// Sends an argument of `size` bytes of `fill` in buffer `id`; the first use of an id sends the buffer, too.
+void submit_large(FakePool& pool, FakeWorker& worker, std::unique_ptr<ring::SharedBuffer>& buffer, char fill, std::size_t size) {
+  const bool fresh = buffer == nullptr;
+  if (fresh) buffer = std::move(ring::SharedBuffer::create(7, kBig)).value();
+  ASSERT_TRUE(buffer->fill(0, std::vector<std::byte>(size, static_cast<std::byte>(fill))).ok());
+  if (fresh) {
+    ASSERT_TRUE(buffer->seal_future_write().ok());
+    ring::Message message;
+    message.type = ring::MessageType::buffer;
+    message.a = 7;
+    message.b = static_cast<std::int64_t>(buffer->capacity());
+    message.c = -1;
+    const int fds[] = {buffer->fd()};
+    ASSERT_TRUE(sys::send_pod(worker.socket.get(), message, fds).ok());
+  }
+  const ChunkId chunk = pool.next_chunk();
+  ring::PayloadRef payload;
+  payload.buffer = 7;
+  payload.size = size;
+  ASSERT_TRUE(worker.channel->push_chunk(chunk, 1, 1, worker.next_slot(), 1, 0, 0));
+  ASSERT_TRUE(worker.channel->push_item(chunk, 0, payload));
+  worker.channel->commit_tasks();
+}
+
+TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  std::unique_ptr<ring::SharedBuffer> buffer;
+  submit_large(pool, *worker, buffer, 'x', kBig);
+  EXPECT_EQ(pool.next_answer(*worker).value().text, std::to_string(kBig) + "xx");
+  submit_large(pool, *worker, buffer, 'y', kBig - 1);
+  EXPECT_EQ(pool.next_answer(*worker).value().text, std::to_string(kBig - 1) + "yy");
+  ASSERT_TRUE(worker->channel->push_buffer_gone(7));
+  worker->channel->commit_tasks();
+  EXPECT_EQ(pool.run(*worker, "after").text, "after");
+}
+
+TEST(TaskLoopFork, ChildThatComesBackLeavesWithoutAnAnswer) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(pool.run(*worker, "fork").text, "parent");
+    EXPECT_EQ(pool.run(*worker, "next").text, "next");
+  }
+  EXPECT_FALSE(pool.next_answer(*worker, std::chrono::milliseconds(20)).has_value());
+}
+
+TEST(TaskLoopEnd, ClosedFinishesWhatIsCommittedThenExitsZero) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, std::vector<std::string>(100, "x"));
+  worker->channel->set_closed();
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(pool.next_answer(*worker).value().text, "x");
+  EXPECT_EQ(pool.bury(*worker, 0).a, 0);
+}
+
+TEST_F(TaskLoopSignals, CancelledLeavesAfterTheRunningItem) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, {"until signal", "never"});
+  ASSERT_TRUE(eventually([&] { return worker->channel->load_chunk(0).value().next == 1; }));
+  worker->channel->set_cancelled();
+  ASSERT_TRUE(sys::pidfd_send_signal(worker->pidfd.get(), SIGUSR1).ok());
+  EXPECT_EQ(pool.bury(*worker, 1).a, 0);
+  EXPECT_EQ(worker->channel->load_chunk(0).value().next, 1U);
+}
+
+// Number of times the process has gone to sleep, from /proc.
+long sleeps_of(int pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::string word;
+  long number = -1;
+  while (status >> word) {
+    if (word == "voluntary_ctxt_switches:") status >> number;
+  }
+  return number;
+}
+
+TEST(TaskLoopIdle, NeverWakesAfterItsFirstSecond) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  EXPECT_EQ(pool.run(*worker, "x").text, "x");
+  long before = sleeps_of(worker->pid);
+  // The watchful second shows as one sleep each 50 ms; it is over when 200 ms bring none.
+  const bool quiet = eventually([&] {
+    usleep(200'000);
+    const long now = sleeps_of(worker->pid);
+    return std::exchange(before, now) == now;
+  });
+  EXPECT_TRUE(quiet);
+  usleep(300'000);
+  EXPECT_EQ(sleeps_of(worker->pid), before);
+  EXPECT_EQ(pool.run(*worker, "still there").text, "still there");
+}
+
+TEST_F(TaskLoopSignals, AnIdleWorkerOutlivesAHandledSignal) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(sys::pidfd_send_signal(worker->pidfd.get(), SIGUSR1).ok());
+    ASSERT_EQ(pool.run(*worker, "x").text, "x");
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::worker::test
