@@ -81,7 +81,8 @@ PyObject* feed_run(PyObject* object, PyObject*) {
   pool::Engine& engine = engine_of(self->core);
   for (bool more = open_input(self); more;) {
     std::uint64_t room = 0;
-    const WaitEnd end = wait_loop(engine, Deadline(), /*interrupt=*/false, [&](Nanos slice) { return engine.wait_window(self->job, slice, room); });
+    const auto look = [&](Nanos slice) { return engine.wait_window(self->job, slice, room); };
+    const WaitEnd end = ready_at_once(look) ? WaitEnd::ready : wait_loop(engine, Deadline(), /*interrupt=*/false, look);
     if (end == WaitEnd::error) return nullptr;
     if (end == WaitEnd::ended) break;
     more = feed_room(self, encoder, room);
@@ -206,9 +207,10 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
   pool::Settled settled;
   if (!timed_out) {
     pool::Engine& engine = engine_of(self->core);
-    end = wait_loop(engine, deadline, /*interrupt=*/true, [&](Nanos slice) {
+    const auto read = [&](Nanos slice) {
       return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
-    });
+    };
+    end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, /*interrupt=*/true, read);
     if (end == WaitEnd::ready) ++self->next;
     end_reading(self);
   }

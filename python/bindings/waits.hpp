@@ -42,6 +42,10 @@ inline constexpr Nanos kOtherThreadSlice = std::chrono::seconds(1);
 
 enum class WaitEnd { ready, ended, timed_out, error };     // error: a Python exception is set (a signal handler's)
 
+/// Before the wait: one look with the GIL kept. What is there already costs no GIL hand-over, which is 5 ms while another thread computes.
+template <class Step>
+bool ready_at_once(Step&& step) { return step(Nanos{0}) == pool::Waited::ready; }
+
 /// Runs `step(max_sleep)` until it is ready or ended, or the deadline is over. A KeyboardInterrupt out of a signal handler is passed on to the
 /// busy workers first when `interrupt` is set.
 template <class Step>

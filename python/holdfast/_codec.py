@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pickle
 from collections import ChainMap
+from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
-from typing import IO, Any, Callable
+from typing import IO, Any, ClassVar
 
 import cloudpickle
 
@@ -21,7 +22,7 @@ class CloudForkingPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # cl
 
     # A class attribute and not one set in __init__: the C pickler looks it up once, while it is being made.
     # The first map is the live registry: reducers registered later count, too.
-    dispatch_table = ChainMap(
+    dispatch_table: ClassVar[ChainMap[Any, Any]] = ChainMap(
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # multiprocessing's registry has no public name
         *cloudpickle.CloudPickler.dispatch_table.maps,
     )
@@ -55,6 +56,6 @@ def poison(error: Exception) -> object:
     """Make what is sent in place of an object whose pickling raised *error*, so that only its own task fails."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001  # whatever a user's exception does while it is pickled
+    except Exception:  # whatever a user's exception does while it is pickled
         error = pickle.PicklingError(f"{type(error).__name__}: {error}")
     return _Poison(error)

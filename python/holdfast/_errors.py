@@ -17,9 +17,9 @@ also derive from the standard type.
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.pool
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.pool import MaybeEncodingError, RemoteTraceback  # type: ignore[attr-defined]  # not in typeshed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._report import ExitReport
@@ -139,7 +139,7 @@ class PoolBrokenError(HoldfastError, BrokenProcessPool):
     report: ExitReport | None = None
 
 
-class ResultDecodeError(HoldfastError, multiprocessing.pool.MaybeEncodingError):
+class ResultDecodeError(HoldfastError, MaybeEncodingError):  # type: ignore[misc]  # its base has no type hints
     """A result, or the exception that a task raised, cannot be unpickled in this process; ``__cause__`` says why.
 
     Attributes:
@@ -214,7 +214,11 @@ def _died(kind: str, report: ExitReport | None, attempts: int, task: Task) -> Wo
 
 def _aborted(core: Core, task: Task) -> PoolAbortedError:
     deaths = tuple(core.death_reports())
-    evidence = f" {len(deaths)} worker(s) died under tasks; the first: worker {deaths[0].pid} {deaths[0].describe()}." if deaths else ""
+    evidence = (
+        f" {len(deaths)} worker(s) died under tasks; the first: worker {deaths[0].pid} {deaths[0].describe()}."
+        if deaths
+        else ""
+    )
     error = PoolAbortedError(
         f'the pool was stopped by a policy ("abort" or max_deaths) before {task} was done.{evidence} '
         "All pending tasks have this outcome; finished results are kept. Start a new pool to go on."
@@ -233,7 +237,9 @@ def _broken(core: Core) -> PoolBrokenError:
     return error
 
 
-def failure(kind: str, report: ExitReport | None, attempts: int, function: object, item: int | None, core: Core) -> BaseException:
+def failure(
+    kind: str, report: ExitReport | None, attempts: int, function: object, item: int | None, core: Core
+) -> BaseException:
     """Make the exception for a task that neither returned nor raised. Called by the extension (outcomes.cpp)."""
     task = _task(function, item) if function is not None else Task("a task")
     if kind in ("died", "timed_out"):
@@ -267,5 +273,5 @@ def exception_decode_error(type_name: str, text: str, traceback: str, cause: Bas
     """Make the error for a task's exception that cannot be rebuilt here. Called by the extension."""
     error = ResultDecodeError(text, "" if cause is None else repr(cause))
     error.type_name, error.remote_traceback = type_name, traceback
-    error.__cause__ = multiprocessing.pool.RemoteTraceback(f'\n"""\n{traceback}"""')  # type: ignore[attr-defined]  # not in typeshed
+    error.__cause__ = RemoteTraceback(f'\n"""\n{traceback}"""')
     return error

@@ -20,7 +20,9 @@ __all__ = ["HandleList", "WorkerHandle"]
 class WorkerHandle:
     """One worker process: ``pid``, ``exitcode``, ``is_alive()``, ``name``, ``join()`` and so on as on a Process."""
 
-    def __init__(self, core: _core.Core, worker: int, identity: int, name: str, daemon: bool, owner: HandleList) -> None:
+    def __init__(
+        self, core: _core.Core, worker: int, identity: int, name: str, daemon: bool, owner: HandleList
+    ) -> None:
         """Handles are made by their list."""
         self._core = core
         self._worker = worker

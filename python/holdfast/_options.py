@@ -36,7 +36,7 @@ def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _number(name: str, value: object, low: float, high: float, *, above: bool = False) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     number = float(value)
     if math.isnan(number) or number > high or number < low or (above and number == low):
@@ -88,7 +88,7 @@ class CallOptions:
     on_death: OnFailure = "raise"
     on_error: OnFailure = "raise"
     on_timeout: OnFailure = "raise"
-    retry: Retry = Retry()  # noqa: RUF009  # immutable
+    retry: Retry = Retry()  # immutable
     skip_value: Any = None
     task_timeout: float | None = None
     window: int | None = None
@@ -127,7 +127,9 @@ class CallOptions:
         """Return a copy with the per-call keywords that were given."""
         unknown = keywords.keys() - _CALL_KEYWORDS
         if unknown:
-            raise TypeError(f"unexpected keyword argument {min(unknown)!r}; allowed per call: {', '.join(sorted(_CALL_KEYWORDS))}")
+            raise TypeError(
+                f"unexpected keyword argument {min(unknown)!r}; allowed per call: {', '.join(sorted(_CALL_KEYWORDS))}"
+            )
         return replace(self, **keywords)
 
 
@@ -153,7 +155,9 @@ class PoolOptions:
         if self.processes < 1:
             raise ValueError("Number of processes must be at least 1")
         _count("processes", self.processes, 1, 4096)
-        if self.maxtasksperchild is not None and (not isinstance(self.maxtasksperchild, int) or self.maxtasksperchild <= 0):
+        if self.maxtasksperchild is not None and (
+            not isinstance(self.maxtasksperchild, int) or self.maxtasksperchild <= 0
+        ):
             raise ValueError("maxtasksperchild must be a positive int or None")
         _number("grace", self.grace, 0, _MAX_SECONDS)
         _count("max_restarts", self.max_restarts, 0)

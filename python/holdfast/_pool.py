@@ -7,9 +7,9 @@ import multiprocessing.pool
 import os
 import threading
 import warnings
-import weakref
-from multiprocessing import process, util
-from typing import Any, Callable, Iterable, Mapping, NoReturn, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import util
+from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 from . import _core, _services
 from ._handles import HandleList, WorkerHandle
@@ -140,7 +140,7 @@ class Pool(multiprocessing.pool.Pool):
     # --- state ------------------------------------------------------------------------------------------------------------
 
     @property
-    def _state(self) -> str:  # type: ignore[override]  # the standard pool keeps a plain attribute
+    def _state(self) -> str:
         """RUN, CLOSE or TERMINATE, as code written for the standard pool reads it."""
         core = self.__dict__.get("_core")
         if core is None:
@@ -148,7 +148,7 @@ class Pool(multiprocessing.pool.Pool):
         return {"running": _RUN, "closed": _CLOSE}.get(core.state, _TERMINATE)
 
     @property
-    def _pool(self) -> list[WorkerHandle]:  # type: ignore[override]  # handles instead of Processes
+    def _pool(self) -> list[WorkerHandle]:
         """The workers there are now, as handles that look like Processes."""
         return self._handles.refresh() if "_core" in self.__dict__ else []
 
@@ -159,12 +159,14 @@ class Pool(multiprocessing.pool.Pool):
     def _repopulate_pool(self) -> None:
         """Do nothing: the engine replaces workers by itself. (Tests of the standard pool call it.)"""
 
-    def _maintain_pool(self) -> None:  # type: ignore[override]  # a static method there
+    def _maintain_pool(self) -> None:
         """Do nothing, as above."""
 
     def __repr__(self) -> str:
         cls = type(self)
-        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self.__dict__.get('_processes', 0)}>"
+        return (
+            f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={self.__dict__.get('_processes', 0)}>"
+        )
 
     def __reduce__(self) -> NoReturn:
         """Refuse, as the standard pool does."""
@@ -179,11 +181,11 @@ class Pool(multiprocessing.pool.Pool):
     def _policy_for(self, keywords: CallKeywords) -> _core.Policy:
         return self._calls.override(dict(keywords)).policy() if keywords else self._policy
 
-    def apply(  # type: ignore[override]  # keywords are ours
+    def apply(
         self,
         func: Callable[..., R],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006  # never changed; the standard signature
+        kwds: Mapping[str, Any] = {},  # never changed; the standard signature
         **keywords: Unpack[CallKeywords],
     ) -> R:
         """Call ``func(*args, **kwds)`` in a worker and return its result; blocks until it is there.
@@ -196,11 +198,11 @@ class Pool(multiprocessing.pool.Pool):
         result: R = self.apply_async(func, args, kwds, **keywords).get()
         return result
 
-    def apply_async(  # type: ignore[override]  # as above
+    def apply_async(
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] = {},  # noqa: B006  # as above
+        kwds: Mapping[str, Any] = {},  # as above
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         **keywords: Unpack[CallKeywords],
@@ -213,7 +215,7 @@ class Pool(multiprocessing.pool.Pool):
         policy = self._policy_for(keywords) if keywords else self._policy
         return self._core.apply_async(self, func, args, kwds, callback, error_callback, policy)
 
-    def map(  # type: ignore[override]  # as above
+    def map(
         self,
         func: Callable[[Any], R],
         iterable: Iterable[Any],
@@ -247,7 +249,7 @@ class Pool(multiprocessing.pool.Pool):
         results: list[R] = self._map_async(func, iterable, _CALL_F_X, chunksize, None, None, keywords).get()
         return results
 
-    def starmap(  # type: ignore[override]  # as above
+    def starmap(
         self,
         func: Callable[..., R],
         iterable: Iterable[Iterable[Any]],
@@ -258,7 +260,7 @@ class Pool(multiprocessing.pool.Pool):
         results: list[R] = self._map_async(func, iterable, _CALL_F_ARGS, chunksize, None, None, keywords).get()
         return results
 
-    def map_async(  # type: ignore[override]  # as above
+    def map_async(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
@@ -270,7 +272,7 @@ class Pool(multiprocessing.pool.Pool):
         """Like :meth:`map`, but return a :class:`MapResult` at once; callbacks as in :meth:`apply_async`."""
         return self._map_async(func, iterable, _CALL_F_X, chunksize, callback, error_callback, keywords)
 
-    def starmap_async(  # type: ignore[override]  # as above
+    def starmap_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
@@ -282,7 +284,7 @@ class Pool(multiprocessing.pool.Pool):
         """Like :meth:`starmap`, but return a :class:`MapResult` at once."""
         return self._map_async(func, iterable, _CALL_F_ARGS, chunksize, callback, error_callback, keywords)
 
-    def _map_async(  # type: ignore[override]  # its mapper has become a call mode
+    def _map_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Any],
@@ -295,11 +297,11 @@ class Pool(multiprocessing.pool.Pool):
         policy = self._policy_for(keywords) if keywords else self._policy
         return self._core.map_async(self, func, iterable, call_mode, chunksize, callback, error_callback, policy)
 
-    def imap(  # type: ignore[override]  # as above
+    def imap(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int = 1,
+        chunksize: int | None = 1,
         **keywords: Unpack[CallKeywords],
     ) -> IMapIterator:
         """Apply *func* to the items lazily; return an iterator over the results in input order.
@@ -308,20 +310,29 @@ class Pool(multiprocessing.pool.Pool):
         failed raises at its place and the iterator goes on after it. close() lifts the window: the input is then read to
         its end.
         """
-        return self._lazy(func, iterable, chunksize, keywords, unordered=False)
+        iterator: IMapIterator = self._lazy(func, iterable, chunksize, keywords, unordered=False)
+        return iterator
 
-    def imap_unordered(  # type: ignore[override]  # as above
+    def imap_unordered(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
-        chunksize: int = 1,
+        chunksize: int | None = 1,
         **keywords: Unpack[CallKeywords],
     ) -> IMapUnorderedIterator:
         """Like :meth:`imap`, with the results in the order of their completion."""
         iterator: IMapUnorderedIterator = self._lazy(func, iterable, chunksize, keywords, unordered=True)
         return iterator
 
-    def _lazy(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int, keywords: CallKeywords, *, unordered: bool) -> Any:
+    def _lazy(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        keywords: CallKeywords,
+        *,
+        unordered: bool,
+    ) -> Any:
         if chunksize is None:
             raise ValueError("Chunksize must be 1+, not None")
         iterator = self._core.lazy(self, func, iterable, _CALL_F_X, chunksize, unordered, self._policy_for(keywords))
@@ -335,7 +346,10 @@ class Pool(multiprocessing.pool.Pool):
 
         They are unpickled now, by this call. In place of what cannot be unpickled stands the exception that says why.
         """
-        return [(function, _services.arguments(mode, payload)) for function, mode, payload, _report in self._core.killed_items()]
+        return [
+            (function, _services.arguments(mode, payload))
+            for function, mode, payload, _report in self._core.killed_items()
+        ]
 
     def deaths(self) -> list[ExitReport]:
         """List the reports of the workers that died under tasks, in order."""

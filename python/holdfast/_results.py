@@ -12,14 +12,14 @@ from . import _core
 __all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", "deliver"]
 
 
-class AsyncResult(_core.ResultBase, multiprocessing.pool.ApplyResult):  # type: ignore[misc, type-arg]  # two layouts, tested
+class AsyncResult(_core.ResultBase, multiprocessing.pool.ApplyResult):  # type: ignore[type-arg]  # not generic
     """The result of ``apply_async``: ``get``, ``wait``, ``ready``, ``successful`` as in the standard pool.
 
     Beyond it: no wait lasts for ever because of a dead worker, and of a map that failed ``partial`` holds what is done.
     """
 
 
-class MapResult(AsyncResult, multiprocessing.pool.MapResult):  # type: ignore[misc, type-arg]  # as above
+class MapResult(AsyncResult, multiprocessing.pool.MapResult):  # type: ignore[type-arg]  # as above
     """The result of ``map_async`` and ``starmap_async``."""
 
 
@@ -41,7 +41,7 @@ def deliver(result: Any) -> None:
         if callback is not None:
             try:
                 callback(value)
-            except BaseException as error:  # noqa: BLE001  # whatever a callback raises must not end the dispatcher
+            except BaseException as error:  # whatever a callback raises must not end the dispatcher
                 _warn(f"a callback of {result!r} raised {type(error).__name__}: {error}", error)
     finally:
         result._delivered()
@@ -58,5 +58,5 @@ def _warn(message: str, error: BaseException | None) -> None:
         message += "\n" + "".join(traceback.format_exception(error))
     try:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-    except BaseException:  # noqa: BLE001, S110  # warnings made errors: there is nobody here to catch them
+    except BaseException:  # warnings made errors: there is nobody here to catch them
         traceback.print_exc()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ._options import Retry
 from ._pool import Pool
@@ -39,7 +40,9 @@ class SafePool(Pool):
         """See the class."""
         last_resort = "abort" if abort_when_killed else "skip"
         if "on_death" in keywords:
-            raise TypeError("on_death is what retry_killed_tasks and abort_when_killed say; give on_death to Pool instead")
+            raise TypeError(
+                "on_death is what retry_killed_tasks and abort_when_killed say; give on_death to Pool instead"
+            )
         keywords.setdefault("retry", Retry(then=last_resort))  # type: ignore[arg-type]  # one of two literals
         keywords["on_death"] = "retry" if retry_killed_tasks else last_resort
         super().__init__(processes, initializer, initargs, maxtasksperchild, **keywords)

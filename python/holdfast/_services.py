@@ -10,14 +10,25 @@ import os
 import threading
 import traceback
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import process, spawn
-from typing import Any, Callable
+from typing import Any
 
 from . import _core, _zygote
 from ._results import deliver, deliver_note
 
-__all__ = ["Launcher", "Services", "arguments", "end", "main_by_value", "register", "reserve_identities", "start_threads", "worker_name_prefix"]
+__all__ = [
+    "Launcher",
+    "Services",
+    "arguments",
+    "end",
+    "main_by_value",
+    "register",
+    "reserve_identities",
+    "start_threads",
+    "worker_name_prefix",
+]
 
 # Engines of this process. A forked child inherits copies of them and must let go (os.register_at_fork below).
 _cores: weakref.WeakSet[_core.Core] = weakref.WeakSet()
@@ -85,7 +96,7 @@ def reserve_identities(count: int) -> int:
 def worker_name_prefix(context: Any) -> str:
     """``ForkPoolWorker`` and so on, with this process's own identity when it is itself a worker."""
     name = context.Process.__name__.replace("Process", "PoolWorker")
-    identity = process.current_process()._identity  # type: ignore[attr-defined]  # multiprocessing's own bookkeeping
+    identity = process.current_process()._identity
     return "-".join([name, *[":".join(map(str, identity)) + ":"]] if identity else [name])
 
 
@@ -114,7 +125,10 @@ class Services:
 def start_threads(core: _core.Core, launcher: Launcher) -> Services:
     """Start the dispatcher and the restarter."""
     threads = []
-    for target, args, name in ((_dispatch, (core,), "holdfast-dispatcher"), (_restart, (core, launcher), "holdfast-restarter")):
+    for target, args, name in (
+        (_dispatch, (core,), "holdfast-dispatcher"),
+        (_restart, (core, launcher), "holdfast-restarter"),
+    ):
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         thread.start()
         threads.append(thread)
