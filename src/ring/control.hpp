@@ -8,8 +8,11 @@
 // reaped{pid, status, rusage} (waited for at most 100 ms).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
+
+#include "base/result.hpp"
 
 namespace holdfast::ring {
 
@@ -49,5 +52,17 @@ struct Message {
   std::int64_t maxrss_bytes = 0;
 };
 static_assert(sizeof(Message) == 64 && std::is_trivially_copyable_v<Message>);
+
+inline constexpr std::int64_t kMaxErrorText = 32 * 1024;   // init_failed
+inline constexpr std::int64_t kResultBuffers = 64;         // indexes of a worker's table
+
+/// Which way a message goes: each route has its own types, so that a worker cannot speak as a zygote.
+enum class Route : std::uint8_t { pool_to_zygote, zygote_to_pool, worker_to_pool, pool_to_worker };
+
+/// The checked decode of a received message: its type belongs to the route, its fields are in the range of their meaning (a pid > 0, a
+/// process group > 1: it will be killed; an index within the table ...), and no more descriptors came than it carries. Fewer is no fault here:
+/// descriptors get lost when a process has run out of them, which the receiver answers in its own way. Else protocol_error with the reason.
+/// What it cannot know, the receiver checks: that the pid is its worker's, that the buffer exists.
+Status check_message(const Message& message, Route route, std::size_t descriptors);
 
 }  // namespace holdfast::ring
