@@ -7,38 +7,47 @@
 
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
+#include "sys/procfs.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
 
 namespace {
 constexpr std::size_t kErrorTextLimit = 32 * 1024;   // what a failed initializer may say
+constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
+
+/// A fresh ring and socket for a worker that is to be born. An error: no descriptors, no memory.
+Status Engine::Impl::make_line(Worker& worker) {
+  auto channel = ring::ParentChannel::create({}, worker.index);
+  if (!channel) return std::move(channel).error();
+  auto pair = sys::socketpair_seqpacket();
+  if (!pair) return std::move(pair).error();
+  worker.channel = *std::move(channel);
+  worker.empty_ring_room = worker.channel->task_room();
+  worker.socket = std::move(pair->a);
+  worker.zygote_end = std::move(pair->b);
+  worker.start_sent = false;
+  worker.results = std::make_shared<ResultBuffers>(buffers, worker.channel, options.keep_buffer_bytes);
+  return epoll.add(worker.socket.get(), tag(Source::worker_socket, worker.id), sys::kReadable);
+}
 
 void Engine::Impl::start_worker(WorkerId id) {
   std::uint32_t index = 0;
   while (index < by_index.size() && by_index[index] != nullptr) ++index;
-  auto channel = ring::ParentChannel::create({}, index);
-  auto pair = sys::socketpair_seqpacket();
-  if (!channel || !pair) {   // no descriptors, no memory: a failed start like any other, tried again after a pause
+  auto worker = std::make_unique<Worker>(id, index, next_identity++);
+  if (auto made = make_line(*worker); !made) {   // a failed start like any other, tried again after a pause
     ExitReport report;
     report.cause = Cause::failed_start;
-    report.detail = channel ? pair.error().message() : channel.error().message();
+    report.detail = made.error().message();
     last_start_failure = std::move(report);
     ++counts.failed_starts;
     scheduler.worker_start_failed(id, sys::now());
     return;
   }
-  auto worker = std::make_unique<Worker>(id, index, next_identity++);
   worker->requested_at = sys::now();
   worker->start_deadline = worker->requested_at + options.start_deadline;
-  worker->channel = *std::move(channel);
-  worker->empty_ring_room = worker->channel->task_room();
-  worker->socket = std::move(pair->a);
-  worker->zygote_end = std::move(pair->b);
-  worker->results = std::make_shared<ResultBuffers>(buffers, worker->channel, options.keep_buffer_bytes);
   for (std::uint32_t slot = ring::kChunkSlots; slot-- > 0;) worker->free_slots.push_back(slot);
-  (void)epoll.add(worker->socket.get(), tag(Source::worker_socket, id), sys::kReadable);   // fails only without memory: then its pidfd still tells
   request_start(*worker);
   if (index == by_index.size()) by_index.push_back(nullptr);
   by_index[index] = worker.get();
@@ -48,7 +57,8 @@ void Engine::Impl::start_worker(WorkerId id) {
 
 /// Sends `start`, once there is a zygote to send it to; a new zygote is asked again for those that never got a pid.
 void Engine::Impl::request_start(Worker& worker) {
-  if (!launcher.connected() || !worker.zygote_end) return;
+  if (!launcher.connected() || worker.start_sent) return;   // asked twice, two processes would write into one ring
+  worker.start_sent = true;
   ring::Message message{.type = ring::MessageType::start, .worker = worker.id};
   message.a = worker.identity;
   const int fds[] = {worker.zygote_end.get(), worker.channel->fd()};
@@ -157,6 +167,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       }
       if (worker.life == Worker::Life::requested) worker.life = Worker::Life::enrolled;
       worker.group = static_cast<int>(message.b);
+      worker.said_pid = message.pid;
       worker.start_deadline = kNever;   // an initializer may take as long as it likes
       break;
     case ring::MessageType::ready:
@@ -204,6 +215,32 @@ void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
   (void)sys::send_pod(worker.socket.get(), answer, {}, /*dont_wait=*/true);
 }
 
+/// The zygote died before it told this worker's pid. If the worker has said hello it is adopted by the pid it gave (checked against the
+/// ring that only it maps); else it cannot enrol any more, its line being shut, and it is asked for again on a fresh line: two processes
+/// must never write into one ring.
+void Engine::Impl::settle_unborn(Worker& worker) {
+  sys::shut_down(worker.socket.get());
+  read_worker(worker);
+  if (worker.life != Worker::Life::requested) {
+    auto pidfd = sys::pidfd_open(worker.said_pid);
+    if (pidfd && sys::maps_contain(worker.said_pid, kRingName) && epoll.add(pidfd->get(), tag(Source::worker_pidfd, worker.id), sys::kReadable)) {
+      worker.pid = worker.said_pid;
+      worker.pidfd = *std::move(pidfd);
+      kill_worker(worker, Cause::stopped_by_pool);
+      return;
+    }
+  }
+  worker.life = Worker::Life::requested;
+  worker.ready_told = false;
+  if (worker.socket) epoll.remove(worker.socket.get());
+  worker.eof_check_at = kNever;
+  worker.results->worker_gone();
+  if (auto made = make_line(worker); !made) {
+    worker.start_error = made.error().message();
+    worker.start_deadline = sys::now();
+  }
+}
+
 /// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
 void Engine::Impl::zygote_lost() {
   if (!launcher.connected()) return;
@@ -216,27 +253,30 @@ void Engine::Impl::zygote_lost() {
     return;
   }
   ++zygote_deaths;
-  std::vector<WorkerId> without_pid;
+  const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
+  std::vector<WorkerId> unborn;
   for (auto& [id, worker] : workers) {
-    if (worker->pid == 0 || !worker->pidfd) {
-      without_pid.push_back(id);
-    } else {
-      worker->closing = true;
-      worker->cancelled = true;
-      worker->channel->set_cancelled();
-      worker->reap_deadline = worker->life == Worker::Life::dying ? sys::now() : worker->reap_deadline;
+    if (!worker->pidfd) {
+      unborn.push_back(id);
+      continue;
     }
+    worker->closing = true;
+    worker->cancelled = true;
+    worker->channel->set_cancelled();
+    if (worker->life == Worker::Life::dying) worker->reap_deadline = sys::now();   // nobody will answer
   }
-  if (ending) {
-    for (const WorkerId id : without_pid) finish_worker(*find_worker(id));
-    check_ended();
-    return;
-  }
-  for (const WorkerId id : without_pid) {
-    if (zygote_deaths < kZygoteDeathsAllowed) break;
+  for (const WorkerId id : unborn) {
     Worker& worker = *find_worker(id);
+    if (!hopeless) {
+      settle_unborn(worker);
+      continue;
+    }
     if (worker.start_error.empty()) worker.start_error = "the zygote process died again and again";
     finish_worker(worker);
+  }
+  if (ending) {
+    check_ended();
+    return;
   }
   zygote_needed = true;
   state_waiters.wake_all();

@@ -17,7 +17,7 @@ namespace holdfast::pool {
 namespace {
 constexpr Nanos kReapWait = std::chrono::milliseconds(100);
 constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);   // an exit closes the socket a little before the pidfd tells
-constexpr std::string_view kRingName = "memfd:holdfast";
+constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
 
 Worker* Engine::Impl::find_worker(WorkerId id) {

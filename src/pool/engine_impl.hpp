@@ -132,7 +132,9 @@ struct Engine::Impl {
   void hand_over_drainer();
 
   // --- births.cpp ---
+  Status make_line(Worker& worker);
   void start_worker(WorkerId id);
+  void settle_unborn(Worker& worker);
   void request_start(Worker& worker);
   void on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds);
   void read_zygote();

@@ -49,11 +49,13 @@ class Worker {
   const std::int64_t identity;      // 1, 2, ...: for names
   Life life = Life::requested;
   bool ready_told = false;          // the scheduler was told worker_ready
-  int pid = 0;
+  int pid = 0;                      // from the zygote
+  int said_pid = 0;                 // from its hello
   int group = 0;                    // its process group; 0 = not known
   UniqueFd pidfd;
   UniqueFd socket;                  // our end
-  UniqueFd zygote_end;              // the worker's end, until `start` is sent
+  UniqueFd zygote_end;              // the worker's end, until it is started
+  bool start_sent = false;          // on this line
   std::shared_ptr<ring::ParentChannel> channel;
   std::size_t empty_ring_room = 0;  // task_room() of an empty ring
 

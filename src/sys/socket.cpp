@@ -94,4 +94,6 @@ Result<Received> receive_message(int fd, MutableByteSpan into, bool dont_wait) {
   return received;
 }
 
+void shut_down(int fd) { (void)::shutdown(fd, SHUT_RDWR); }  // fails only when there is nothing left to shut
+
 }  // namespace holdfast::sys

@@ -27,6 +27,9 @@ Result<SocketPair> socketpair_seqpacket();
 /// peer cannot tell it from EOF: don't. Errors: closed (the peer is gone), timed_out with EAGAIN (dont_wait and no room), os_error.
 Status send_message(int fd, ByteSpan bytes, std::span<const int> fds = {}, bool dont_wait = false);
 
+/// Nothing more can be sent either way; what was sent before can still be received, then comes EOF. A socket that is gone already is fine.
+void shut_down(int fd);
+
 struct Received {
   std::size_t size = 0;        // bytes written to `into`
   std::vector<UniqueFd> fds;   // CLOEXEC

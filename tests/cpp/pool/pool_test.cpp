@@ -310,7 +310,9 @@ TEST(Pool, SurvivesTheDeathOfItsZygote) {
   ASSERT_NE(zygote, getpid());
   kill(zygote, SIGKILL);
   for (int round = 0; round < 20; ++round) {
-    for (const Outcome& outcome : pool.map(numbers(20), {.chunk_size = 1, .policies = {}})->get()) ASSERT_EQ(outcome.kind, OutcomeKind::done);
+    for (const Outcome& outcome : pool.map(numbers(20), {.chunk_size = 1, .policies = {}})->get()) {
+      ASSERT_EQ(outcome.kind, OutcomeKind::done) << (outcome.report ? describe(*outcome.report) : outcome.error);
+    }
   }
 }
 
