@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <unistd.h>
+#include <unordered_set>
 #include <utility>
 
 #include "sys/clock.hpp"
@@ -46,20 +47,25 @@ void Brood::reap_ended_orphans() {
   }
 }
 
-bool Brood::may_stay(int orphan, const Origin& dead) const {
-  if (comes_from(orphan, dead)) return false;
+Brood::Owner Brood::owner_of(int orphan, const Origin& dead) const {
+  if (comes_from(orphan, dead)) return Owner::dead;
   const auto is_from = [orphan](const Origin& origin) { return comes_from(orphan, origin); };
-  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return is_from(entry.second.origin); }) ||
-         std::any_of(left_alone_.begin(), left_alone_.end(), is_from);
+  const bool known = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return is_from(entry.second.origin); }) ||
+                     std::any_of(left_alone_.begin(), left_alone_.end(), is_from);
+  return known ? Owner::other : Owner::nobody;
 }
 
 void Brood::kill_leftovers(const Origin& dead, const sys::ChildSignal& child_signal) {
+  std::unordered_set<int> suspects;
   for (int round = 0; round < kRounds; ++round) {
     int left = 0;
     for (const int pid : sys::children_of(getpid())) {
-      if (workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive || may_stay(pid, dead)) continue;
-      (void)kill_tree(pid);
+      if (workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive) continue;
+      const Owner owner = owner_of(pid, dead);
+      if (owner == Owner::other) continue;
       ++left;
+      // In the middle of an exec a process has neither its old mappings nor its new environment: nobody's is believed at the second look.
+      if (owner == Owner::dead || !suspects.insert(pid).second) (void)kill_tree(pid);
     }
     if (left == 0) return;
     child_signal.drain();

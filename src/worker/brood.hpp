@@ -36,7 +36,8 @@ class Brood {
     UniqueFd pidfd;
     Origin origin;
   };
-  bool may_stay(int orphan, const Origin& dead) const;
+  enum class Owner { dead, other, nobody };
+  Owner owner_of(int orphan, const Origin& dead) const;
 
   // So many clean recycles are remembered; an orphan of an older one counts as nobody's.
   static constexpr std::size_t kLeftAloneLimit = 1024;

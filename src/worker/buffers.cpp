@@ -27,8 +27,8 @@ Result<ring::Message> WorkerBuffers::receive() {
     auto got = sys::receive_pod(socket_, message, /*dont_wait=*/true);
     if (got.ok() && got->eof) return Error{ErrorCode::closed, 0, "worker.receive", "the pool is gone"};
     if (got.ok()) {
+      if (auto checked = ring::check_message(message, ring::Route::pool_to_worker, got->fds.size()); !checked.ok()) return checked.error();
       if (message.type == ring::MessageType::buffer_refused) return message;
-      if (message.type != ring::MessageType::buffer) return nonsense("an unknown message from the pool");
       if (got->fds.size() != 1) return Error{ErrorCode::exhausted, EMFILE, "worker.receive", "the descriptor of a buffer was lost"};
       if (auto kept = keep(message, std::move(got->fds[0])); !kept.ok()) return kept.error();
       return message;

@@ -32,9 +32,10 @@ int kill_branch(int pid, int depth) {
 }  // namespace
 
 bool comes_from(int pid, const Origin& origin) {
+  // The mappings first: an exec between the two looks ends them and makes the environment tell.
   // An origin that was never filled in is nobody's: inode 0 is what every anonymous mapping of every process shows.
-  const bool tagged = !origin.tag.empty() && sys::environ_value(pid, kTagVariable) == origin.tag;
-  return tagged || (origin.ring.inode != 0 && sys::maps_file(pid, origin.ring));
+  if (origin.ring.inode != 0 && sys::maps_file(pid, origin.ring)) return true;
+  return !origin.tag.empty() && sys::environ_value(pid, kTagVariable) == origin.tag;
 }
 
 int kill_below(int pid) {

@@ -120,7 +120,7 @@ bool Zygote::handle_message() {
   Message request;
   auto got = sys::receive_pod(config_.pool_socket.get(), request, /*dont_wait=*/true);
   if (!got.ok()) return got.error().code == ErrorCode::timed_out;
-  if (got->eof) return false;
+  if (got->eof || !ring::check_message(request, ring::Route::pool_to_zygote, got->fds.size()).ok()) return false;
   switch (request.type) {
     case MessageType::start:
       start(request, std::move(got->fds));
@@ -129,7 +129,7 @@ bool Zygote::handle_message() {
       reap(request);
       return true;
     default:
-      return false;  // stop_zygote, or a message that makes no sense here: then there is nobody left to work for
+      return false;  // stop_zygote
   }
 }
 

@@ -106,6 +106,7 @@ void FakePool::send_to_zygote(ring::MessageType type, int pid, std::int64_t a) {
   message.type = type;
   message.pid = pid;
   message.a = a;
+  message.worker = type == ring::MessageType::start ? 1 : 0;
   (void)sys::send_pod(line_.get(), message);   // a dead zygote shows in the answer that does not come
 }
 

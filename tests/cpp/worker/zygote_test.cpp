@@ -61,7 +61,7 @@ TEST(ZygoteStart, TellsPidAndPidfdAndTheWorkerRunsAnItem) {
 
 TEST(ZygoteStart, FailsWithAReasonWhenTheDescriptorsAreMissing) {
   FakePool pool(echo);
-  pool.send_to_zygote(ring::MessageType::start);
+  pool.send_to_zygote(ring::MessageType::start, /*pid=*/0, /*a=*/1);
   EXPECT_EQ(pool.next_from_zygote().type, ring::MessageType::start_failed);
   EXPECT_EQ(pool.run(*pool.start_worker(), "still here").text, "still here");
 }
