@@ -87,13 +87,26 @@ def _whole(count: int, call: Callable[[], Any]) -> list[Outcome]:
     return [Outcome("skipped") if value == SKIPPED else Outcome("done", value) for value in values]
 
 
-def _ordered(iterator: Any, count: int) -> list[Outcome]:
-    return [attempt(iterator.__next__) for _ in range(count)]
+def _submit(submit: Callable[[], Callable[[], Any]]) -> Callable[[], Any]:
+    """Submit now, read later. A submission that is refused (the pool is broken by now) is what reading then raises."""
+    try:
+        return submit()
+    except Exception as error:
+        refused = error
+
+    def read() -> Any:
+        raise refused
+
+    return read
 
 
-def _unordered(iterator: Any, count: int) -> list[Outcome]:
+def _ordered(read: Callable[[], Any], count: int) -> list[Outcome]:
+    return [attempt(read) for _ in range(count)]
+
+
+def _unordered(read: Callable[[], Any], count: int) -> list[Outcome]:
     """Values find their place by the index they carry; failures fill the places that stay empty."""
-    loose = [attempt(iterator.__next__) for _ in range(count)]
+    loose = [attempt(read) for _ in range(count)]
     places: list[Outcome | None] = [None] * count
     for outcome in loose:
         if outcome.kind == "done":
@@ -126,16 +139,16 @@ def run(pool: Any, method: str, function: Any, items: list[Any], *, at_once: boo
             return _in_threads(pool, function, items)
         return [attempt(lambda item=item: pool.apply(function, (item,))) for item in items]  # type: ignore[misc]
     if name == "apply_async":
-        results = [pool.apply_async(function, (item,)) for item in items]
-        return [attempt(result.get) for result in results]
+        calls = [_submit(lambda item=item: pool.apply_async(function, (item,)).get) for item in items]  # type: ignore[misc]
+        return [attempt(call) for call in calls]
     if name == "map":
         return _whole(count, lambda: pool.map(function, items, chunksize))
     if name == "map_async":
-        return _whole(count, pool.map_async(function, items, chunksize).get)
+        return _whole(count, _submit(lambda: pool.map_async(function, items, chunksize).get))
     if name == "starmap":
         return _whole(count, lambda: pool.starmap(function, [(item,) for item in items], chunksize))
     if name == "imap":
-        return _ordered(pool.imap(function, iter(items), chunksize), count)
+        return _ordered(_submit(lambda: pool.imap(function, iter(items), chunksize).__next__), count)
     if name == "imap_unordered":
-        return _unordered(pool.imap_unordered(function, iter(items), chunksize), count)
+        return _unordered(_submit(lambda: pool.imap_unordered(function, iter(items), chunksize).__next__), count)
     raise ValueError(f"no such method: {method}")
