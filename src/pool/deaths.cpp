@@ -52,6 +52,7 @@ void Engine::Impl::on_worker_exit(Worker& worker) {
   read_exit_status(worker);
   if (worker.socket) read_worker_remains(worker);
   drain_worker(worker);
+  bell.ring_from_parent();   // it may have died between taking the drainer's flag and ringing: others' results would lie there
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
   if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)::kill(-worker.group, SIGKILL);
   if (!launcher.connected()) {
