@@ -1,0 +1,17 @@
+// What: fuzzes the decode of result frames, the parent's side: bytes that a worker wrote. The input is a run of frames.
+#include "aligned.hpp"
+#include "ring/frame.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace holdfast::ring;
+  const holdfast::fuzz::Aligned input(data, size);
+  for (std::size_t at = 0; at < input.size();) {
+    frame::DecodedResult out;
+    if (frame::decode_result(input.data() + at, input.size() - at, out) != frame::Fault::none) break;
+    input.check_inside(out.frame.payload, at, out.bytes);
+    HF_CHECK(out.frame.run_time >= holdfast::Nanos{0});
+    HF_CHECK(out.frame.kind >= ResultKind::done && out.frame.kind <= ResultKind::note);
+    at += out.bytes;
+  }
+  return 0;
+}
