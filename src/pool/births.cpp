@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <unistd.h>
 #include <utility>
 
 #include "pool/engine_impl.hpp"
@@ -78,6 +79,10 @@ void Engine::Impl::read_zygote() {
       zygote_lost();
       return;
     }
+    if (!ring::check_message(message, ring::Route::zygote_to_pool, got->fds.size())) {
+      zygote_lost();   // our own code does not do that: its memory was overwritten
+      return;
+    }
     on_zygote_message(message, got->fds, got->truncated_fds);
     if (!launcher.connected()) return;
   }
@@ -87,8 +92,8 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
   Worker* worker = find_worker(message.worker);
   switch (message.type) {
     case ring::MessageType::zygote_hello:
-      if (fds.size() == 1) {
-        launcher.set_pidfd(std::move(fds.front()));
+      if (fds.size() == 1 && !launcher.pidfd()) {
+        launcher.running(std::move(fds.front()), launcher.our_child());
         (void)epoll.add(launcher.pidfd().get(), tag(Source::zygote_pidfd), sys::kReadable);   // without it the socket's end tells
       }
       break;
@@ -130,7 +135,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       }
       finish_worker(*worker);
       break;
-    default: zygote_lost(); break;   // it is our own code: nonsense means that it was overwritten
+    default: break;   // not on this route: check_message has refused it
   }
 }
 
@@ -151,8 +156,15 @@ void Engine::Impl::read_worker(Worker& worker) {
       on_socket_closed(worker);
       return;
     }
-    if (std::exchange(worker.text_follows, false)) worker.start_error.assign(text.data(), got->size);
-    else on_worker_message(worker, message);
+    if (std::exchange(worker.text_follows, false)) {
+      worker.start_error.assign(text.data(), got->size);
+    } else if (auto checked = ring::check_message(message, ring::Route::worker_to_pool, got->fds.size()); !checked) {
+      worker.report.detail = checked.error().message();
+      kill_worker(worker, Cause::protocol_error);
+      return;
+    } else {
+      on_worker_message(worker, message);
+    }
     if (find_worker(id) == nullptr || !worker.socket) return;
   }
 }
@@ -165,7 +177,13 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
         kill_worker(worker, Cause::protocol_error);
         break;
       }
-      if (worker.life == Worker::Life::requested) worker.life = Worker::Life::enrolled;
+      // Once, and only from the process that the zygote named (its `started` may still be on its way).
+      if (worker.life != Worker::Life::requested || (worker.pid != 0 && message.pid != worker.pid) || message.b == ::getpgrp()) {
+        worker.report.detail = "a second hello, or one with a foreign pid or our own process group";
+        kill_worker(worker, Cause::protocol_error);
+        break;
+      }
+      worker.life = Worker::Life::enrolled;
       worker.group = static_cast<int>(message.b);
       worker.said_pid = message.pid;
       worker.start_deadline = kNever;   // an initializer may take as long as it likes
@@ -178,10 +196,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       if (!drainer) drain_worker(worker);
       break;
     case ring::MessageType::buffer_request: grant_result_buffer(worker, message.a); break;
-    default:
-      worker.report.detail = "an unknown message on its control socket";
-      kill_worker(worker, Cause::protocol_error);
-      break;
+    default: break;   // not on this route: check_message has refused it
   }
 }
 
@@ -241,17 +256,27 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   }
 }
 
+/// Zygotes that have ended are reaped where that is ours to do. A zombie of ours must not outlive the pool.
+void Engine::Impl::reap_zygotes() {
+  if (launcher.pidfd() && sys::pidfd_exited(launcher.pidfd().get())) {
+    read_zygote();   // its last words first
+    zygote_lost();
+  }
+  std::erase_if(launcher.leaving(), [this](Launcher::Former& former) {
+    if (!sys::pidfd_exited(former.pidfd.get())) return false;
+    epoll.remove(former.pidfd.get());
+    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);   // ECHILD: somebody else has
+    return true;
+  });
+  check_ended();
+}
+
 /// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
 void Engine::Impl::zygote_lost() {
   if (!launcher.connected()) return;
   epoll.remove(launcher.socket());
-  if (launcher.pidfd()) epoll.remove(launcher.pidfd().get());
-  if (launcher.our_child() && launcher.pidfd()) (void)sys::wait_pidfd(launcher.pidfd().get(), /*reap=*/true, /*no_hang=*/true);
   launcher.lost();
-  if (stop_sent) {
-    check_ended();
-    return;
-  }
+  if (stop_sent) return;   // as it was told; its pidfd says when it is gone
   ++zygote_deaths;
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   std::vector<WorkerId> unborn;

@@ -163,9 +163,12 @@ void Engine::Impl::finish_worker(Worker& worker) {
     report.lost_item = true;
     report.job = lost->job->id;
     report.item = lost->first + lost->answered;
+    report.attempts = ++lost->job->deaths_under[report.item];
   }
   if (worker.evidence_at != Time{0}) report.news_ns = (now - worker.evidence_at).count();
   if (report.lost_item) {
+    if (death_log.size() >= kKilledKept) death_log.pop_front();
+    death_log.push_back(report);
     ++counts.deaths;
     counts.last_news = now - worker.evidence_at;
   }

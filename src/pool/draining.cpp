@@ -172,6 +172,7 @@ void Engine::Impl::notify() {
     // A closed job's waiters want all of it; a lazy one's want any item.
     if (finished || job->lazy) job->waiters.wake_all();
     if (finished) job->feeders.wake_all();
+    else if (job->forgotten) job->wake_feeder_if_worth_it();
     if (drainer_job == job.get()) bell.ring_from_parent();
   }
   touched.clear();

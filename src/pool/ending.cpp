@@ -44,8 +44,7 @@ void Engine::Impl::take_steps(const core::StopSteps& steps) {
 /// The pool is over when it takes no more work and no worker is left; then the zygote goes, last.
 void Engine::Impl::check_ended() {
   if (ended || !opened) return;
-  const auto state = scheduler.state();
-  const bool over = ending || (state == core::Scheduler::PoolState::closed && jobs.empty());
+  const bool over = ending || (close_asked && jobs.empty());
   if (!over || !workers.empty()) return;
   if (launcher.connected()) {
     if (!stop_sent) {
@@ -56,6 +55,7 @@ void Engine::Impl::check_ended() {
     }
     return;
   }
+  if (!launcher.leaving().empty()) return;   // its end will be seen in a moment
   ladder.gone();
   ended = true;
   state_waiters.wake_all();
@@ -66,13 +66,15 @@ void Engine::Impl::check_ended() {
 /// A zygote that does not go when told is killed: it holds nothing of value by now.
 void Engine::Impl::zygote_overdue() {
   zygote_stop_deadline = kNever;
+  for (const Launcher::Former& former : launcher.leaving()) (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
   if (launcher.pidfd()) (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);
-  else zygote_lost();
+  else if (launcher.connected()) zygote_lost();
 }
 
 void Engine::close() {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
+  impl_->close_asked = true;
   impl_->scheduler.close(sys::now());
   impl_->run_actions();
   for (auto& [id, job] : impl_->jobs) {

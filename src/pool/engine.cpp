@@ -94,7 +94,16 @@ Result<ZygoteSeed> Engine::prepare_zygote() {
 
 Status Engine::zygote_running(int pid, bool is_our_child) {
   const Impl::Lock lock(impl_->mutex);
-  impl_->launcher.running(pid, is_our_child);
+  // Opened here, so that it is reaped even if it dies before its hello. Fails if it is dead and some other thread has reaped it already: then
+  // there is nothing to reap, and the end of its socket tells.
+  UniqueFd pidfd;
+  if (auto opened = is_our_child ? sys::pidfd_open(pid) : Result<UniqueFd>(Error{})) pidfd = *std::move(opened);
+  if (pidfd && !impl_->launcher.pidfd()) {
+    if (auto added = impl_->epoll.add(pidfd.get(), Impl::tag(Impl::Source::zygote_pidfd), sys::kReadable); !added) return added;
+    impl_->launcher.running(std::move(pidfd), is_our_child);
+  } else {
+    impl_->launcher.running(UniqueFd{}, is_our_child);
+  }
   for (auto& [id, worker] : impl_->workers) {
     if (worker->pid == 0) impl_->request_start(*worker);
   }
@@ -274,6 +283,11 @@ Stats Engine::stats() {
   counts.items_taken_back = impl_->scheduler.counters().taken_back;
   counts.retries = impl_->scheduler.counters().retries;
   return counts;
+}
+
+std::vector<ExitReport> Engine::deaths() {
+  const Impl::Lock lock(impl_->mutex);
+  return {impl_->death_log.begin(), impl_->death_log.end()};
 }
 
 std::vector<KilledItem> Engine::killed_items() {

@@ -66,6 +66,7 @@ struct Engine::Impl {
   std::map<WorkerId, WorkerInfo> departed;                            // the last kDepartedKept
   std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;   // of the departed
   std::deque<KilledItem> killed;
+  std::deque<ExitReport> death_log;                                   // every run of an item that ended with its worker's death
   std::deque<DispatchEvent> dispatch_queue;
   Stats counts;
   std::int64_t next_identity = 1;
@@ -85,6 +86,7 @@ struct Engine::Impl {
   bool zygote_needed = false;
   std::uint32_t zygote_deaths = 0;          // in a row, without a worker that became ready
   bool forked_child = false;
+  bool close_asked = false;                 // close() was called
   bool ending = false;                      // terminate, abort: the stop ladder runs
   core::StopLadder ladder;
   bool ended = false;                       // no worker and no zygote is left
@@ -142,6 +144,7 @@ struct Engine::Impl {
   void read_worker(Worker& worker);
   void grant_result_buffer(Worker& worker, std::int64_t bytes);
   void zygote_lost();
+  void reap_zygotes();
   void worker_ready(Worker& worker);
 
   // --- deaths.cpp ---

@@ -15,6 +15,7 @@ Job::Job(JobId job_id, JobRequest&& request)
       dispatch(request.dispatch),
       lazy(request.open),
       window(request.window),
+      feed_at(std::min(request.window, std::max(request.chunk_size, request.window / 2))),
       input_open(request.open) {
   add_items(std::move(request.items));
 }

@@ -33,6 +33,7 @@ class Job {
   const bool dispatch;
   const bool lazy;
   const std::uint64_t window;
+  const std::uint64_t feed_at;   // room that is worth waking the feeder for: a chunk, or half a window
 
   ItemStore items;
   bool input_open;
@@ -40,6 +41,7 @@ class Job {
   bool delivered = false;      // dispatch jobs: the callbacks have run
   bool unlimited = false;      // close() lifts the window
   std::optional<ItemIndex> first_failure;
+  std::unordered_map<ItemIndex, std::uint32_t> deaths_under;   // runs that ended with the worker's death
   bool touched = false;        // in Impl::touched, to be notified
   WaiterList waiters;          // for outcomes
   WaiterList feeders;          // for room in the window
@@ -50,7 +52,15 @@ class Job {
   /// All settled and the input closed; for dispatch jobs the callbacks have run too.
   bool finished() const { return unsettled_ == 0 && !input_open; }
   bool ready() const { return finished() && (!dispatch || delivered); }
-  std::uint64_t consumed() const { return consumed_; }
+  /// Room in the window: items that may be taken now. What nobody will read counts as consumed once it is settled.
+  std::uint64_t room() const {
+    if (window == 0 || unlimited) return UINT64_MAX;
+    const std::uint64_t in_flight = forgotten ? unsettled_ : size() - consumed_;
+    return in_flight >= window ? 0 : window - in_flight;
+  }
+  void wake_feeder_if_worth_it() {
+    if (!feeders.empty() && room() >= feed_at) feeders.wake_all();
+  }
 
   /// Stores the outcome of a pending item; false = it was settled already (nothing changes: P1).
   bool settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);

@@ -15,8 +15,8 @@ Result<UniqueFd> Launcher::prepare() {
   return std::move(pair->b);
 }
 
-void Launcher::running(int pid, bool our_child) {
-  pid_ = pid;
+void Launcher::running(UniqueFd pidfd, bool our_child) {
+  if (pidfd) pidfd_ = std::move(pidfd);
   our_child_ = our_child;
 }
 
@@ -48,13 +48,13 @@ void Launcher::flush() {
 void Launcher::lost() {
   queue_.clear();
   socket_.reset();
-  pidfd_.reset();
-  pid_ = 0;
+  if (pidfd_) leaving_.push_back({std::move(pidfd_), our_child_});
 }
 
 void Launcher::close_all() noexcept {
   socket_.reset();
   pidfd_.reset();
+  leaving_.clear();
 }
 
 }  // namespace holdfast::pool

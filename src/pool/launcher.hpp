@@ -18,17 +18,22 @@ class Launcher {
  public:
   /// A socket pair for a zygote that is to be born; what was queued for an earlier one is dropped (`requests_lost` says so).
   Result<UniqueFd> prepare();
-  void running(int pid, bool our_child);
+  void running(UniqueFd pidfd, bool our_child);
 
   /// Queues `message`; the descriptors are duplicated only if they have to wait.
   void send(const ring::Message& message, std::span<const int> fds);
   void flush();
 
-  /// The zygote is gone: closes the line. Descriptors and queue are dropped.
+  /// The line ended: nothing more is sent or received. The process may be a moment behind: see leaving().
   void lost();
+  /// Zygotes whose line has ended and whose death has not been seen; the supervisor polls their pidfds.
+  struct Former {
+    UniqueFd pidfd;
+    bool our_child = false;
+  };
+  std::vector<Former>& leaving() { return leaving_; }
 
   int socket() const { return socket_.get(); }
-  int pid() const { return pid_; }
   bool our_child() const { return our_child_; }
   const UniqueFd& pidfd() const { return pidfd_; }
   void set_pidfd(UniqueFd pidfd) { pidfd_ = std::move(pidfd); }
@@ -45,9 +50,9 @@ class Launcher {
 
   UniqueFd socket_;
   UniqueFd pidfd_;
-  int pid_ = 0;
   bool our_child_ = false;
   std::deque<Pending> queue_;
+  std::vector<Former> leaving_;
 };
 
 }  // namespace holdfast::pool

@@ -54,10 +54,7 @@ void Engine::Impl::handle_event(const sys::Event& event) {
       launcher.flush();
       if (launcher.connected()) read_zygote();
       break;
-    case Source::zygote_pidfd:
-      if (launcher.connected()) read_zygote();   // its last words first
-      zygote_lost();
-      break;
+    case Source::zygote_pidfd: reap_zygotes(); break;
     case Source::worker_pidfd:
       if (worker != nullptr) on_worker_exit(*worker);
       break;

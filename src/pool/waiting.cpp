@@ -117,7 +117,7 @@ struct ItemReady {
   Settled& out;
   std::optional<Waited> operator()() const {
     if (job.take(item, out)) {
-      job.feeders.wake_all();
+      job.wake_feeder_if_worth_it();
       return Waited::ready;
     }
     if (!job.input_open && item >= job.size()) return Waited::ended;
@@ -131,7 +131,7 @@ struct AnyReady {
   Settled& out;
   std::optional<Waited> operator()() const {
     if (job.take_any(out)) {
-      job.feeders.wake_all();
+      job.wake_feeder_if_worth_it();
       return Waited::ready;
     }
     if (job.finished()) return Waited::ended;
@@ -154,17 +154,11 @@ Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
 
 Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
   return impl_->wait_for_state(job->feeders, max_sleep, [&]() -> std::optional<Waited> {
-    if (!job->input_open || job->forgotten || impl_->ended) return Waited::ended;
+    if (!job->input_open || impl_->ended) return Waited::ended;
     const auto pool = impl_->scheduler.state();
     if (pool != core::Scheduler::PoolState::running && pool != core::Scheduler::PoolState::closed) return Waited::ended;
-    if (job->window == 0 || job->unlimited) {
-      room = UINT64_MAX;
-      return Waited::ready;
-    }
-    const std::uint64_t in_flight = job->size() - job->consumed();
-    if (in_flight >= job->window) return std::nullopt;
-    room = job->window - in_flight;
-    return Waited::ready;
+    room = job->room();
+    return room >= job->feed_at ? std::optional(Waited::ready) : std::nullopt;
   });
 }
 
