@@ -1,6 +1,6 @@
 // What: the simulation: seeded random stories for the scheduler, each judged step by step by the reference model (P1, P2, P10,
 // P12, the invariants of scheduler.hpp, liveness at the end); a failing one is shrunk to a short trace. Used by
-// simulation_test.cpp (a million steps in CI) and by hf_simulation (any number).
+// simulation_test.cpp (a million steps in CI) and by hf_core_sim (any number).
 #pragma once
 
 #include <cstdint>

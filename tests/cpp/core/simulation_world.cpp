@@ -224,6 +224,10 @@ void World::play_process(const Event& event) {
       worker = pick(event.a, [](const WorkerModel& w) { return w.ready && !w.dead && (w.running || w.kill_ordered); });
       if (worker == nullptr || event.b % 4 == 0) worker = pick(event.a, [](const WorkerModel& w) { return w.ready && !w.dead; });
       if (worker == nullptr) break;
+      if (worker->running && event.b / 4 % 2 == 0) {  // just after a commit, perhaps with the next item begun
+        commit(*worker, false, run_time(event.c));
+        if (event.b / 8 % 2 == 0) (void)begin(*worker);
+      }
       die(*worker, worker->kill_ordered ? worker->kill_cause : death_cause(event.c));
       break;
     default:  // leave: a retired worker that has finished what it held

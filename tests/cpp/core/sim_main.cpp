@@ -1,24 +1,32 @@
-// What: the simulation of the core from the command line: hf_simulation [--steps N] [--seed S]. Prints the seeds played; a
-// failing seed with its shrunk trace, and then exits 1.
+// What: the simulation of the core from the command line: hf_core_sim [--steps=N] [--seed=S] (`make sim`). Prints the seeds played;
+// a failing seed with its shrunk trace, and then exits 1.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "core/simulation.hpp"
 
+namespace {
+
+// "--steps=5" or "--steps 5"; moves `i` on over a separate value.
+bool option(const char* name, int argc, char** argv, int& i, std::uint64_t& value) {
+  const std::size_t length = std::strlen(name);
+  if (std::strncmp(argv[i], name, length) != 0) return false;
+  const char* text = argv[i][length] == '=' ? argv[i] + length + 1 : argv[i][length] == '\0' && i + 1 < argc ? argv[++i] : "";
+  char* end = nullptr;
+  value = std::strtoull(text, &end, 10);
+  return end != text && *end == '\0';
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   std::uint64_t steps = 1'000'000;
   std::uint64_t seed = 1;
   for (int i = 1; i < argc; ++i) {
-    const bool has_value = i + 1 < argc;
-    if (std::strcmp(argv[i], "--steps") == 0 && has_value) {
-      steps = std::strtoull(argv[++i], nullptr, 10);
-    } else if (std::strcmp(argv[i], "--seed") == 0 && has_value) {
-      seed = std::strtoull(argv[++i], nullptr, 10);
-    } else {
-      std::fprintf(stderr, "usage: %s [--steps N] [--seed S]\n", argv[0]);
-      return 2;
-    }
+    if (option("--steps", argc, argv, i, steps) || option("--seed", argc, argv, i, seed)) continue;
+    std::fprintf(stderr, "usage: %s [--steps=N] [--seed=S]\n", argv[0]);
+    return 2;
   }
   const auto report = holdfast::core::simulation::simulate(seed, steps);
   if (report.failed) {
