@@ -74,6 +74,7 @@ def _launch_forked(seed_fds: Fds, plan: _worker.Plan) -> int:
         if pid == 0:
             code = 1
             try:
+                os.close(seed_fds[0])  # or the workers' copies would keep the line open when the zygote dies
                 run = functools.partial(_worker.run_forked, plan, _worker.clears_atexit("fork"))
                 code = _core.zygote_main(*fds, mask, run)
             finally:
