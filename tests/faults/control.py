@@ -6,7 +6,7 @@ Orders go through a FIFO, one struct per write (atomic below PIPE_BUF), to the a
 """
 
 # Files are opened by name, as the kernel gives them (/proc, descriptors):
-# ruff: noqa: PTH123
+# ruff: noqa: PTH110, PTH123, PTH202
 from __future__ import annotations
 
 import mmap
@@ -21,7 +21,6 @@ DEATH_NS, VICTIM, FIRED, STARTS = 0, 1, 2, 3
 KILLED_NS, EXIT_NS = 4, 5  # by the agent: right before its signal; when the pidfd of the victim fired
 GATHER = 6  # by the runner: how many workers the agent waits for
 GO = 7  # by the agent: all are gathered
-ARMED = 8  # how many initializers have run to their end
 WATCHED = 10  # by the agent: the pid whose exit it has begun to watch last
 DELAY_US = 9  # by the runner: for the orders that workers give
 LOST = 16  # 16 + index: set for each item under which a worker was gathered
@@ -62,6 +61,8 @@ def reset() -> None:
     words = page()
     for slot in range(SLOTS):
         words[slot] = 0
+    with open(f"{folder()}/armed", "wb"):
+        pass
     order(FORGET)
 
 
@@ -72,6 +73,25 @@ def order(operation: int, pid: int = 0, signal_number: int = 0, delay_us: int = 
         os.write(descriptor, ORDER.pack(operation, pid, signal_number, delay_us))
     finally:
         os.close(descriptor)
+
+
+def armed() -> None:
+    """One worker more is where the case wants it: a byte appended to a file, since two workers may say so at the same time."""
+    descriptor = os.open(f"{folder()}/armed", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"x")
+    finally:
+        os.close(descriptor)
+
+
+def wait_armed(count: int, limit_s: float) -> bool:
+    """Until *count* calls of `armed`; False when the limit came first."""
+    deadline = time.monotonic() + limit_s
+    while not os.path.exists(f"{folder()}/armed") or os.path.getsize(f"{folder()}/armed") < count:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def wait_slot(slot: int, at_least: int, limit_s: float) -> bool:

@@ -10,17 +10,13 @@ import time
 from faults import control, worker_side
 
 
-def _armed() -> None:
-    control.page()[control.ARMED] += 1
-
-
 def sleeps() -> None:
-    _armed()
+    control.armed()
     time.sleep(1000)
 
 
 def stops_itself() -> None:
-    _armed()
+    control.armed()
     os.kill(os.getpid(), signal.SIGSTOP)
 
 

@@ -122,25 +122,25 @@ def ignores_everything(_: int) -> None:
     """Deaf to every signal that can be ignored, and asleep."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    control.page()[control.ARMED] += 1
+    control.armed()
     while True:
         time.sleep(1000)
 
 
 def stops_itself(_: int) -> None:
-    control.page()[control.ARMED] += 1
+    control.armed()
     os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(1000)
 
 
 def holds_the_gil(_: int) -> None:
     """In C, with the GIL, for a long time: no Python handler can run."""
-    control.page()[control.ARMED] += 1
+    control.armed()
     sum(range(10**12))
 
 
 def swallows_everything(_: int) -> None:
-    control.page()[control.ARMED] += 1
+    control.armed()
     while True:
         try:
             time.sleep(1000)

@@ -230,7 +230,7 @@ def _bounded_end(open: Open, judge: Judge, function: Any) -> None:
     """P4: terminate() and join() within the grace period plus one second, waiters woken with PoolTerminatedError."""
     pool = open(2, own={"grace": 0.5})
     results = [pool.apply_async(function, (number,)) for number in range(3)]
-    judge.check(control.wait_slot(control.ARMED, 2, 10), "the tasks did not start")
+    judge.check(control.wait_armed(2, 10), "the tasks did not start")
     woken: list[Outcome] = []
     waiter = threading.Thread(target=lambda: woken.append(attempt(results[2].get)))
     waiter.start()

@@ -175,7 +175,7 @@ def init_plain(cause: str, grandchild: str) -> None:
     if cause.startswith("exit"):
         exit_on_request(cause)
     leave_grandchild(grandchild)
-    control.page()[control.ARMED] += 1
+    control.armed()
 
 
 def init_dies(cause: str, grandchild: str, times: int) -> None:
