@@ -23,7 +23,7 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
   idle.set(worker, worker.state == WorkerState::idle && !checking);
   const bool was_hungry = worker.hungry_at != WorkerSlot::kNowhere;
   const bool room = was_hungry ? worker.chunks < config.max_chunks_in_flight && worker.load_ns < target
-                               : worker.chunks <= config.max_chunks_in_flight / 2 && worker.load_ns < target / 4 * 3;
+                               : worker.chunks <= config.max_chunks_in_flight / 2 && worker.load_ns <= target / 4 * 3;
   hungry.set(worker, worker.state == WorkerState::busy && !checking && !worker.stalled && room);
   const bool has_more = worker.at_work() && worker.items_held >= 2 && worker.answers_due == 0 && !worker.nothing_to_take;
   stealable.set(worker, has_more);
