@@ -60,10 +60,9 @@ def describe(exception: BaseException, phase: int, result: object, reason: BaseE
         return None, name, shown[:_NOTE_TEXT_LIMIT], text[-_NOTE_TEXT_LIMIT:]
     if phase == _PHASE_RESULT and result is not None:  # None can always be pickled: then it was not the result's fault
         return MaybeEncodingError(_Shown(shown), _Shown(_safe_repr(result))), name, shown, text
-    wrapped = ExceptionWithTraceback(exception, exception.__traceback__)
-    if reason is not None:
-        return MaybeEncodingError(_Shown(_safe_repr(reason)), wrapped), name, shown, text
-    return wrapped, name, shown, text
+    if reason is not None:  # the standard pool shows its wrapper's repr here; the exception's own says what happened
+        return MaybeEncodingError(_Shown(_safe_repr(reason)), _Shown(shown)), name, shown, text
+    return ExceptionWithTraceback(exception, exception.__traceback__), name, shown, text
 
 
 class _Shown:

@@ -48,6 +48,12 @@ void set_thread_name(const char* name) {
   (void)::prctl(PR_SET_NAME, name);  // only for people who look
 }
 
+std::string thread_name() {
+  char name[16] = {};  // the kernel writes at most 15 bytes and a zero
+  (void)::prctl(PR_GET_NAME, name);
+  return name;
+}
+
 Status disable_core_dumps() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_CORE, &limit) != 0) return last_error("getrlimit(RLIMIT_CORE)");

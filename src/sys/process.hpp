@@ -2,6 +2,8 @@
 // All are async-signal-safe except raise_oom_score_adj.
 #pragma once
 
+#include <string>
+
 #include "base/result.hpp"
 
 namespace holdfast::sys {
@@ -16,6 +18,7 @@ Status raise_oom_score_adj(int at_least);
 Result<int> thread_id();
 /// The name of the calling thread as top and gdb show it (at most 15 bytes are kept).
 void set_thread_name(const char* name);
+std::string thread_name();
 /// The soft limit of core dump size to 0 (the hard one stays).
 Status disable_core_dumps();
 /// kill(-pgid): every process of the group. The caller holds the group's leader (unreaped), so the number is not recycled.

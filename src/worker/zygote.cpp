@@ -63,11 +63,13 @@ class Zygote {
   std::optional<sys::Epoll> epoll_;
   std::optional<sys::ChildSignal> child_signal_;
   struct sigaction callers_child_action_ = {};
+  std::string callers_name_;   // in top and ps: workers show it again
   std::string tag_prefix_;
   Brood brood_;
 };
 
 Status Zygote::set_up() {
+  callers_name_ = sys::thread_name();
   sys::set_thread_name("hf-zygote");
   if (sigaction(SIGCHLD, nullptr, &callers_child_action_) != 0) return Error{ErrorCode::os_error, errno, "sigaction", "SIGCHLD"};
   if (auto done = sys::set_default(SIGCHLD); !done.ok()) return done;
@@ -185,6 +187,7 @@ void Zygote::become_worker(WorkerSeed&& seed) {
   config_.pool_socket.reset();
   epoll_.reset();
   child_signal_.reset();
+  sys::set_thread_name(callers_name_.c_str());
   (void)sigaction(SIGCHLD, &callers_child_action_, nullptr);  // cannot fail: it is what sigaction() gave us
   int code = 1;
   try {
