@@ -3,10 +3,6 @@
 //
 // Thread safety: the GIL for the Python side; the engine has its own mutex. No method runs Python code while that is held.
 
-#include <Python.h>
-
-#include <structmember.h>   // PyMemberDef, before 3.12
-
 #include <new>
 #include <utility>
 
@@ -98,7 +94,6 @@ void core_dealloc(PyObject* object) {
   CoreObject* self = as_core(object);
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
-  if (self->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
   core_clear(object);
   self->buffers.~shared_ptr();
   {
@@ -218,11 +213,6 @@ PyObject* core_wait_ended(PyObject* object, PyObject* args) {
   return PyBool_FromLong(end != WaitEnd::timed_out);
 }
 
-PyObject* core_after_fork_in_child(PyObject* object, PyObject*) {
-  as_core(object)->engine->after_fork_in_child();
-  Py_RETURN_NONE;
-}
-
 // --- questions ----------------------------------------------------------------------------------------------------------------
 
 PyObject* core_state(PyObject* object, void*) { return PyUnicode_FromString(state_name(as_core(object)->engine->state())); }
@@ -283,15 +273,16 @@ PyObject* core_killed_items(PyObject* object, PyObject*) {
   return list;
 }
 
-/// The reports of the workers that died under tasks. Once the pool is aborted the list stays as it is, and all its errors share it.
+/// The reports of the workers that died under items, retried or not. Once the pool is aborted the list stays as it is, and all its errors
+/// share it.
 PyObject* core_death_reports(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   if (self->deaths != nullptr) return Py_NewRef(self->deaths);
   const bool final = self->engine->state() == pool::EngineState::aborted;
-  const std::vector<pool::KilledItem> killed = self->engine->killed_items();
-  PyObject* list = PyList_New(static_cast<Py_ssize_t>(killed.size()));
-  for (std::size_t i = 0; list != nullptr && i < killed.size(); ++i) {
-    PyObject* report = report_object(killed[i].report);
+  const std::vector<ExitReport> deaths = self->engine->deaths();
+  PyObject* list = PyList_New(static_cast<Py_ssize_t>(deaths.size()));
+  for (std::size_t i = 0; list != nullptr && i < deaths.size(); ++i) {
+    PyObject* report = report_object(deaths[i]);
     if (report == nullptr) Py_CLEAR(list);
     else PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), report);
   }
@@ -317,7 +308,6 @@ PyMethodDef core_methods[] = {
     {"kill", core_kill, METH_NOARGS, nullptr},
     {"interrupt_workers", core_interrupt_workers, METH_NOARGS, nullptr},
     {"wait_ended", core_wait_ended, METH_VARARGS, nullptr},
-    {"after_fork_in_child", core_after_fork_in_child, METH_NOARGS, nullptr},
     {"broken", core_broken, METH_NOARGS, nullptr},
     {"workers", core_workers, METH_NOARGS, nullptr},
     {"worker_info", core_worker_info, METH_O, nullptr},
@@ -330,11 +320,6 @@ PyGetSetDef core_getset[] = {
     {"state", core_state, nullptr, "running, closed, terminated, aborted or broken", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
-// Weakly referenced by the registry of Cores in _pool.py (what a forked child must let go of).
-PyMemberDef core_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(CoreObject, weakrefs), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
 PyType_Slot core_slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(core_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(core_dealloc)},
@@ -342,7 +327,6 @@ PyType_Slot core_slots[] = {
     {Py_tp_clear, reinterpret_cast<void*>(core_clear)},
     {Py_tp_methods, core_methods},
     {Py_tp_getset, core_getset},
-    {Py_tp_members, core_members},
     {0, nullptr},
 };
 PyType_Spec core_spec = {"holdfast._core.Core", sizeof(CoreObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, core_slots};

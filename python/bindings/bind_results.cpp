@@ -70,32 +70,44 @@ bool is_aborted_error(PyObject* error) {
 }
 
 /// Builds the list of a map; `failure` gets the exception to raise when an item failed (new reference).
-PyObject* map_values(ResultObject* self, std::vector<pool::Settled>& items, std::optional<ItemIndex> first_failure, PyObject*& failure) {
+PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<ItemIndex> first_failure, PyObject*& failure) {
   CoreObject* core = as_core(self->core);
   PyObject* values = PyList_New(static_cast<Py_ssize_t>(items.size()));
   if (values == nullptr) return nullptr;
   std::vector<bool> failed;
+  bool others_aborted = false;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    const pool::Settled& settled = items[i];
     PyObject* value = nullptr;
     bool success = true;
+    const OutcomeKind kind = items.kind(i);
+    if (kind == OutcomeKind::done && (value = decode(items.bytes(i))) != nullptr) {
+      items.drop(i);
+      PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
+      continue;
+    }
+    others_aborted = others_aborted || kind == OutcomeKind::aborted;
     // Of several failures only the first one is raised: the others need not be rebuilt (they may be large, and run code).
-    const bool drop = failure != nullptr && settled.kind != OutcomeKind::done && settled.kind != OutcomeKind::skipped && first_failure != settled.item;
-    if (drop) success = false;
-    else value = outcome_object(core, task_info(self), settled, success);
+    const bool drop = failure != nullptr && kind != OutcomeKind::done && kind != OutcomeKind::skipped && first_failure != items.item(i);
+    if (drop) {
+      success = false;
+      items.drop(i);
+    } else if (kind == OutcomeKind::done) {
+      value = decode_failure(task_info(self), items.item(i));
+      success = false;
+    } else {
+      value = outcome_object(core, task_info(self), items.take(i), success);
+    }
     if (!success) {
       failed.resize(items.size());
       failed[i] = true;
-      const bool first = failure == nullptr || first_failure == settled.item;
+      const bool first = failure == nullptr || first_failure == items.item(i);
       if (first) std::swap(failure, value);
       Py_XDECREF(value);
       value = Py_NewRef(Py_None);
     }
     PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
-    items[i].payload.reset();
   }
   if (failure != nullptr) {
-    const bool others_aborted = std::any_of(items.begin(), items.end(), [](const pool::Settled& item) { return item.kind == OutcomeKind::aborted; });
     if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure)) failure = aborted_by(core, failure);
     self->partial = partial_of(values, failed);
     if (self->partial != nullptr) attach_partial(failure, self->partial);
@@ -106,15 +118,15 @@ PyObject* map_values(ResultObject* self, std::vector<pool::Settled>& items, std:
 /// The outcome as value + success. Runs the unpickling: arbitrary code, other threads in between.
 void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
   pool::Engine& engine = engine_of(self);
-  std::vector<pool::Settled> items = engine.take_results(self->job);
+  pool::Harvest items = engine.take_results(self->job);
   if (self->is_map) {
     PyObject* failure = nullptr;
     PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure);
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);
-  } else if (!items.empty()) {
-    value = outcome_object(as_core(self->core), task_info(self), items.front(), success);
+  } else if (items.size() != 0) {
+    value = outcome_object(as_core(self->core), task_info(self), items.take(0), success);
   }
   if (value == nullptr) {            // no memory for a list, or a job without its item: say so and do not hang
     success = false;

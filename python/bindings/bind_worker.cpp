@@ -50,7 +50,7 @@ bool tuple_to_mask(PyObject* tuple, sigset_t& mask) {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); ++i) {
     const long signal = PyLong_AsLong(PyTuple_GET_ITEM(tuple, i));
     if (signal == -1 && PyErr_Occurred() != nullptr) return false;
-    (void)sigaddset(&mask, static_cast<int>(signal));   // a number out of range is no signal, so it cannot be blocked either
+    (void)sigaddset(&mask, static_cast<int>(signal));  // a number out of range is no signal, so it cannot be blocked either
   }
   return true;
 }
@@ -82,7 +82,7 @@ PyObject* fork_zygote(PyObject*, PyObject*) {
     return PyErr_SetFromErrno(PyExc_OSError);
   }
   PyObject* old = mask_to_tuple(mask);
-  if (old == nullptr && pid == 0) _exit(1);   // no memory: the caller must not go on twice
+  if (old == nullptr && pid == 0) _exit(1);  // no memory: the caller must not go on twice
   return old == nullptr ? nullptr : Py_BuildValue("(iN)", pid, old);
 }
 
@@ -117,7 +117,8 @@ PyObject* zygote_main(PyObject*, PyObject* arguments) {
   worker::ZygoteConfig config;
   PyObject* mask = nullptr;
   PyObject* run = nullptr;
-  if (!PyArg_ParseTuple(arguments, "iiiO!O:zygote_main", &socket, &config.bell_fd, &config.parent_pidfd, &PyTuple_Type, &mask, &run)) return nullptr;
+  if (!PyArg_ParseTuple(arguments, "iiiO!O:zygote_main", &socket, &config.bell_fd, &config.parent_pidfd, &PyTuple_Type, &mask, &run))
+    return nullptr;
   if (!tuple_to_mask(mask, config.worker_mask)) return nullptr;
   config.pool_socket.reset(socket);
   config.fork = fork_interpreter;
@@ -137,8 +138,8 @@ PyObject* worker_enrol(PyObject*, PyObject* argument) {
   const char* tag = nullptr;
   PyObject* mask = nullptr;
   if (!PyTuple_Check(argument)) return PyErr_Format(PyExc_TypeError, "worker_enrol() takes the tuple that the zygote passed");
-  if (!PyArg_ParseTuple(argument, "ILiiiiisO!", &worker, &identity, &socket, &ring, &seed.bell_fd, &seed.parent_pidfd, &seed.zygote_pid, &tag,
-                        &PyTuple_Type, &mask)) {
+  if (!PyArg_ParseTuple(argument, "ILiiiiisO!", &worker, &identity, &socket, &ring, &seed.bell_fd, &seed.parent_pidfd, &seed.zygote_pid,
+                        &tag, &PyTuple_Type, &mask)) {
     return nullptr;
   }
   seed.worker = worker;

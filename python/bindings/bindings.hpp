@@ -2,7 +2,7 @@
 // Python error is set. Called once, by module.cpp.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 namespace holdfast::python {
 

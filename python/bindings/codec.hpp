@@ -14,7 +14,7 @@
 // Callers: bind_pool.cpp (parent), python_runner.cpp (worker).
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 #include <cstddef>
 #include <cstdint>

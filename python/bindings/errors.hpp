@@ -2,7 +2,7 @@
 // All functions need the GIL and set or return Python exceptions; none throws a C++ exception. Callers: the other files here.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 #include "base/result.hpp"
 

@@ -5,7 +5,7 @@
 // Every field is guarded by the GIL, except what the engine guards itself and `Gate`.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 #include <condition_variable>
 #include <memory>
@@ -31,7 +31,6 @@ struct CachedFunction {
 /// holdfast._core.Core: one engine.
 struct CoreObject {
   PyObject_HEAD
-  PyObject* weakrefs;
   std::shared_ptr<pool::Engine> engine;
   std::shared_ptr<ring::BufferPool> buffers;
   std::unordered_map<JobId, PyObject*> undelivered;            // results (strong) whose callbacks have not run
@@ -128,6 +127,8 @@ struct TaskInfo {
   bool is_map = false;             // whether an item number means something to the user
   Policies policies;               // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
+/// decode() of a result failed: its error, taken over and wrapped as the item's own failure.
+PyObject* decode_failure(const TaskInfo& info, ItemIndex item);
 /// The value (success = true) or the exception (false) of a settled item: always a new reference (a failure to build one is an exception, too).
 PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success);
 /// PoolAbortedError with `error` (stolen) as its cause.

@@ -26,15 +26,6 @@ PyObject* or_error(PyObject* exception) {
   return take_exception();
 }
 
-/// A payload that could not be unpickled; the error is set and becomes the __cause__.
-PyObject* decode_failure(const TaskInfo& info, ItemIndex item) {
-  PyObject* cause = take_exception();
-  PyObject* error = call_errors("result_decode_error", Py_BuildValue("(OOK)", cause, info.function == nullptr ? Py_None : info.function,
-                                                                     static_cast<unsigned long long>(item)));
-  Py_DECREF(cause);
-  return or_error(error);
-}
-
 PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
   const std::optional<Raised> raised = decode_raised(settled.payload.bytes());
   if (!raised) {
@@ -87,6 +78,15 @@ bool makes_abort(const Policies& policies, OutcomeKind kind) {
     case OutcomeKind::raised: return aborts(policies.on_error);
     default: return false;
   }
+}
+
+/// A payload that could not be unpickled; the error is set and becomes the __cause__.
+PyObject* decode_failure(const TaskInfo& info, ItemIndex item) {
+  PyObject* cause = take_exception();
+  PyObject* error = call_errors("result_decode_error", Py_BuildValue("(OOK)", cause, info.function == nullptr ? Py_None : info.function,
+                                                                     static_cast<unsigned long long>(item)));
+  Py_DECREF(cause);
+  return or_error(error);
 }
 
 PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success) {

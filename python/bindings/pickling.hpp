@@ -5,7 +5,7 @@
 //   0 tag | 4 u32 buffers | 8 u64 pickle size | 16 per buffer {u64 size, u64 1 = read-only} | pickle | pad to 64 | buffer | pad ...
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 #include <cstddef>
 

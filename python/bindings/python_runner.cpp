@@ -15,7 +15,7 @@ using worker::RunAnswer;
 
 // Other threads of the worker get the GIL at least this often, also when the tasks are C functions that never give it up.
 constexpr std::uint32_t kItemsPerYield = 256;
-constexpr int kMaxHandlerRounds = 64;   // handlers that raise again and again must not keep the loop from its tasks
+constexpr int kMaxHandlerRounds = 64;  // handlers that raise again and again must not keep the loop from its tasks
 constexpr std::uint16_t kCallOne = 0, kCallStar = 1, kCallArgsKwds = 2;
 
 /// Signals blocked while it lives, when `wanted`.
@@ -49,9 +49,10 @@ int exit_code_of(PyObject* exception) {
     result = static_cast<int>(PyLong_AsLongAndOverflow(code, &overflow));
     if (overflow != 0) result = -1;
   } else {
-    PyObject* stream = PySys_GetObject("stderr");   // borrowed
-    if (stream == nullptr || stream == Py_None || PyFile_WriteObject(code, stream, Py_PRINT_RAW) != 0 || PyFile_WriteString("\n", stream) != 0) {
-      PyErr_Clear();   // a closed stderr takes no message
+    PyObject* stream = PySys_GetObject("stderr");  // borrowed
+    if (stream == nullptr || stream == Py_None || PyFile_WriteObject(code, stream, Py_PRINT_RAW) != 0 ||
+        PyFile_WriteString("\n", stream) != 0) {
+      PyErr_Clear();  // a closed stderr takes no message
     }
   }
   Py_XDECREF(code);
@@ -99,9 +100,7 @@ PythonRunner::~PythonRunner() {
   Py_DECREF(describe_);
 }
 
-void PythonRunner::add_function(FunctionId function, ByteSpan bytes) {
-  functions_[function].pickled.assign(bytes.begin(), bytes.end());
-}
+void PythonRunner::add_function(FunctionId function, ByteSpan bytes) { functions_[function].pickled.assign(bytes.begin(), bytes.end()); }
 
 void PythonRunner::forget_function(FunctionId function) {
   const auto found = functions_.find(function);
@@ -110,7 +109,7 @@ void PythonRunner::forget_function(FunctionId function) {
   last_ = nullptr;
   last_id_ = 0;
   functions_.erase(found);
-  Py_XDECREF(callable);   // last: it may run code, which finds the table in order
+  Py_XDECREF(callable);  // last: it may run code, which finds the table in order
 }
 
 PythonRunner::Function* PythonRunner::find_function(FunctionId function) {
@@ -156,7 +155,7 @@ PyObject* PythonRunner::call(PyObject* callable, std::uint16_t mode) {
   if (mode == kCallOne) return PyObject_CallOneArg(callable, arguments_);
   if (mode == kCallStar) {
     if (!PyTuple_CheckExact(arguments_)) {
-      PyObject* tuple = PySequence_Tuple(arguments_);   // any iterable, as itertools.starmap has it
+      PyObject* tuple = PySequence_Tuple(arguments_);  // any iterable, as itertools.starmap has it
       if (tuple == nullptr) return nullptr;
       Py_SETREF(arguments_, tuple);
     }
@@ -178,9 +177,7 @@ PyObject* PythonRunner::call(PyObject* callable, std::uint16_t mode) {
 RunAnswer PythonRunner::encode_result() {
   const Shield shield(!is_plain(result_));
   // Blocked first, then the handlers that are due: from here to the end of pickling none can come.
-  if (PyErr_CheckSignals() != 0) {
-    return PyErr_ExceptionMatches(PyExc_SystemExit) ? leave(take_exception()) : raised(RaisedPhase::call);
-  }
+  if (PyErr_CheckSignals() != 0) { return PyErr_ExceptionMatches(PyExc_SystemExit) ? leave(take_exception()) : raised(RaisedPhase::call); }
   if (!encoder_.encode(result_)) {
     encoder_.clear();
     return raised(RaisedPhase::result);
@@ -196,12 +193,12 @@ RunAnswer PythonRunner::encode_result() {
 }
 
 RunAnswer PythonRunner::raised(RaisedPhase phase) {
-  const Shield shield(/*wanted=*/true);   // a second handler must not raise while the first one's exception is written down
+  const Shield shield(/*wanted=*/true);  // a second handler must not raise while the first one's exception is written down
   PyObject* exception = take_exception();
   // What became due before the block runs now, or it would run inside describe(). The newer exception wins, as in an except clause.
   if (PyErr_CheckSignals() != 0) {
     PyObject* newer = take_exception();
-    PyException_SetContext(newer, exception);   // steals
+    PyException_SetContext(newer, exception);  // steals
     exception = newer;
     if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) != 0) return leave(exception);
   }
@@ -224,7 +221,8 @@ RunAnswer PythonRunner::raised_answer(const std::vector<std::byte>& payload) {
 
 PyObject* PythonRunner::describe(PyObject* exception, RaisedPhase phase, PyObject* reason) {
   const auto or_none = [](PyObject* object) { return object != nullptr ? object : Py_None; };
-  PyObject* described = PyObject_CallFunction(describe_, "OiOO", or_none(exception), static_cast<int>(phase), or_none(result_), or_none(reason));
+  PyObject* described =
+      PyObject_CallFunction(describe_, "OiOO", or_none(exception), static_cast<int>(phase), or_none(result_), or_none(reason));
   if (described != nullptr && (!PyTuple_CheckExact(described) || PyTuple_GET_SIZE(described) != 4)) Py_CLEAR(described);
   return described;
 }
@@ -298,7 +296,7 @@ IdleAnswer PythonRunner::check_signals() {
   IdleAnswer answer;
   for (int round = 0; round < kMaxHandlerRounds && PyErr_CheckSignals() != 0; ++round) {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-      PyErr_Clear();   // a Ctrl-C for a task that has just ended: nobody is left to be interrupted
+      PyErr_Clear();  // a Ctrl-C for a task that has just ended: nobody is left to be interrupted
       continue;
     }
     PyObject* exception = take_exception();
@@ -326,13 +324,13 @@ void PythonRunner::yield_now_and_then() {
 
 void PythonRunner::flush_in_forked_child() {
   for (const char* name : {"stdout", "stderr"}) {
-    PyObject* stream = PySys_GetObject(name);   // borrowed
+    PyObject* stream = PySys_GetObject(name);  // borrowed
     if (stream == nullptr || stream == Py_None) continue;
     PyObject* done = PyObject_CallMethod(stream, "flush", nullptr);
-    if (done == nullptr) PyErr_Clear();         // closed, or not a stream: nothing to save
+    if (done == nullptr) PyErr_Clear();  // closed, or not a stream: nothing to save
     Py_XDECREF(done);
   }
-  (void)std::fflush(nullptr);   // C extensions' output; best effort
+  (void)std::fflush(nullptr);  // C extensions' output; best effort
 }
 
 }  // namespace holdfast::python

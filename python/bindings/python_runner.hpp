@@ -42,9 +42,9 @@ class PythonRunner : public worker::Runner {
 
  private:
   struct Function {
-    std::vector<std::byte> pickled;        // until its first use
+    std::vector<std::byte> pickled;  // until its first use
     PyObject* callable = nullptr;
-    std::vector<std::byte> raised;         // the payload of every item, when it could not be unpickled
+    std::vector<std::byte> raised;  // the payload of every item, when it could not be unpickled
   };
   Function* find_function(FunctionId function);
   void load(Function& function);
@@ -61,12 +61,12 @@ class PythonRunner : public worker::Runner {
   PyObject* describe_;
   PyThreadState* saved_ = nullptr;
   std::unordered_map<FunctionId, Function> functions_;
-  FunctionId last_id_ = 0;                 // the function of the last item: chunks repeat it
-  Function* last_ = nullptr;               // nodes of an unordered_map stay where they are
-  PyObject* arguments_ = nullptr;          // of the item that runs, until release()
+  FunctionId last_id_ = 0;         // the function of the last item: chunks repeat it
+  Function* last_ = nullptr;       // nodes of an unordered_map stay where they are
+  PyObject* arguments_ = nullptr;  // of the item that runs, until release()
   PyObject* result_ = nullptr;
-  std::vector<std::byte> raised_;          // payload of the last raised answer
-  const std::vector<std::byte>* large_raised_ = nullptr;   // what write_large() is to copy; nullptr: the encoder's
+  std::vector<std::byte> raised_;                         // payload of the last raised answer
+  const std::vector<std::byte>* large_raised_ = nullptr;  // what write_large() is to copy; nullptr: the encoder's
   std::uint32_t items_since_yield_ = 0;
   Encoder encoder_;
 };

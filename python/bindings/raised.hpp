@@ -17,11 +17,11 @@
 namespace holdfast::python {
 
 enum class RaisedPhase : std::uint8_t {
-  function = 1,   // unpickling the function (every item of the job gets it)
-  arguments,      // unpickling the arguments
-  call,           // the call itself, or a signal handler during it
-  result,         // pickling the result (pickled: multiprocessing.pool.MaybeEncodingError), or finding room for it
-  idle,           // a signal handler between two tasks: only in notes
+  function = 1,  // unpickling the function (every item of the job gets it)
+  arguments,     // unpickling the arguments
+  call,          // the call itself, or a signal handler during it
+  result,        // pickling the result (pickled: multiprocessing.pool.MaybeEncodingError), or finding room for it
+  idle,          // a signal handler between two tasks: only in notes
 };
 
 struct Raised {
@@ -29,9 +29,9 @@ struct Raised {
   /// A codec payload (codec.hpp): decode() gives the exception to raise, a multiprocessing RemoteTraceback as its __cause__. Empty:
   /// there was no way to pickle even a stand-in; then the texts are all there is.
   ByteSpan pickled;
-  std::string_view type_name;   // qualified, "ValueError" or "package.module.Class"; UTF-8, like the next two
+  std::string_view type_name;  // qualified, "ValueError" or "package.module.Class"; UTF-8, like the next two
   std::string_view repr;
-  std::string_view traceback;   // as traceback.format_exception gives it
+  std::string_view traceback;  // as traceback.format_exception gives it
 };
 
 namespace raised_layout {
@@ -64,7 +64,7 @@ inline void encode_raised(const Raised& raised, std::byte* to) {
   std::memcpy(to, &header, sizeof header);
   to += sizeof header;
   const auto put = [&to](const void* data, std::size_t size) {
-    if (size != 0) std::memcpy(to, data, size);   // data may be null then
+    if (size != 0) std::memcpy(to, data, size);  // data may be null then
     to += size;
   };
   put(raised.pickled.data(), raised.pickled.size());
@@ -79,7 +79,8 @@ inline std::optional<Raised> decode_raised(ByteSpan payload) {
   if (payload.size() < sizeof header) return std::nullopt;
   std::memcpy(&header, payload.data(), sizeof header);
   ByteSpan rest = payload.subspan(sizeof header);
-  if (header.mark != raised_layout::kMark || header.phase < 1 || header.phase > static_cast<std::uint8_t>(RaisedPhase::idle)) return std::nullopt;
+  if (header.mark != raised_layout::kMark || header.phase < 1 || header.phase > static_cast<std::uint8_t>(RaisedPhase::idle))
+    return std::nullopt;
   // pickled is compared alone first, so that the sum cannot overflow: the other three are below 4 GiB each.
   if (header.pickled > rest.size()) return std::nullopt;
   const std::uint64_t sum = header.pickled + header.type_name + std::uint64_t{header.repr} + header.traceback;

@@ -1,7 +1,7 @@
 // What: exit reports, workers and statistics of the engine as Python objects (plain tuples, dicts and holdfast.ExitReport). Need the GIL.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 #include "pool/engine.hpp"
 

@@ -1,7 +1,7 @@
 // What: the methods of Core that submit work (bind_submit.cpp); bind_pool.cpp puts them into the type.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 
 namespace holdfast::python {
 

@@ -5,7 +5,7 @@
 // process (design.md section 4). Shared by bind_pool.cpp, bind_results.cpp, bind_iterators.cpp.
 #pragma once
 
-#include <Python.h>
+#include "python.hpp"
 #include <sys/syscall.h>
 #include <unistd.h>
 

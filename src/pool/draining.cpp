@@ -31,6 +31,7 @@ void Engine::Impl::drain_all() {
 void Engine::Impl::drain_worker(Worker& worker) {
   if (worker.kill_cause == Cause::protocol_error) return;   // nothing it says is read any more
   bool any = false;
+  const Time now = sys::now();   // one reading for the batch
   for (;;) {
     auto next = worker.channel->next_result();
     if (!next) {
@@ -40,7 +41,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
     }
     if (!next->has_value()) break;
     any = true;
-    const bool accepted = accept_result(worker, **next);
+    const bool accepted = accept_result(worker, **next, now);
     worker.channel->pop_result();
     if (!accepted) {
       kill_worker(worker, Cause::protocol_error);
@@ -58,7 +59,7 @@ Result<Payload> Engine::Impl::open_payload(Worker& worker, const ring::PayloadRe
 }
 
 /// False: the frame makes no sense (protocol_error).
-bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame) {
+bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame, Time now) {
   auto payload = open_payload(worker, frame.payload);
   if (!payload) {
     worker.report.detail = payload.error().message();
@@ -80,7 +81,7 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame)
   ++worker.items_run;
   const ItemIndex item = chunk->first + frame.item;
   const bool raised = frame.kind == ring::ResultKind::raised;
-  const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, raised, frame.run_time, sys::now());
+  const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, raised, frame.run_time, now);
   const JobRef job = chunk->job;
   worker.saw_result_of(frame.chunk);
   if (chunk->answered >= chunk->end) chunk_answered(worker, *chunk);

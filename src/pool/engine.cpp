@@ -192,7 +192,7 @@ void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, boo
 }
 
 void Engine::forget(const JobRef& job) {
-  std::vector<Settled> unread;   // freed after the lock: a large payload's end takes its own time
+  Harvest unread;   // freed after the lock: a large payload's end takes its own time
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child || job->forgotten) return;
   unread = job->take_all();
@@ -215,9 +215,9 @@ std::uint64_t Engine::job_size(const Job& job) {
   return job.size();
 }
 
-std::vector<Settled> Engine::take_results(const JobRef& job) {
+Harvest Engine::take_results(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
-  std::vector<Settled> all = job->take_all();
+  Harvest all = job->take_all();
   job->feeders.wake_all();
   return all;
 }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.hpp"
@@ -51,6 +52,43 @@ struct Settled {
   std::uint32_t attempts = 0;                       // runs used, when the failure was a death or a time-out
   Payload payload;                                  // done, raised (also skipped after raised)
   std::shared_ptr<const ExitReport> report;         // died, timed_out (also skipped after those)
+};
+
+/// What there is to know about a failed item beside its payload.
+struct Failure {
+  OutcomeKind kind = OutcomeKind::pending;   // died, timed_out, raised: also when the outcome is `skipped`
+  std::uint32_t attempts = 0;
+  std::shared_ptr<const ExitReport> report;
+};
+
+/// An item's outcome as the job keeps it.
+struct OutcomeSlot {
+  Payload payload;
+  OutcomeKind kind = OutcomeKind::pending;
+  bool read = false;
+};
+
+/// The outcomes of a job, moved out of it in one piece; read without any lock, by one thread.
+class Harvest {
+ public:
+  Harvest() = default;
+  Harvest(ItemIndex first, std::vector<OutcomeSlot>&& slots, std::unordered_map<ItemIndex, Failure>&& failures)
+      : first_(first), slots_(std::move(slots)), failures_(std::move(failures)) {}
+  std::size_t size() const { return slots_.size(); }
+  /// False: it was read before, or is not settled.
+  bool has(std::size_t index) const { return slots_[index].kind != OutcomeKind::pending && !slots_[index].read; }
+  OutcomeKind kind(std::size_t index) const { return slots_[index].kind; }
+  ItemIndex item(std::size_t index) const { return first_ + index; }
+  ByteSpan bytes(std::size_t index) const { return slots_[index].payload.bytes(); }
+  bool is_large(std::size_t index) const { return slots_[index].payload.is_large(); }
+  void drop(std::size_t index) { slots_[index].payload.reset(); }
+  /// Moves all there is to know about one item out.
+  Settled take(std::size_t index);
+
+ private:
+  ItemIndex first_ = 0;
+  std::vector<OutcomeSlot> slots_;
+  std::unordered_map<ItemIndex, Failure> failures_;
 };
 
 /// One interned function (its pickled bytes), sent to a worker once. Kept while somebody holds it.
@@ -140,8 +178,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out);
   /// Until any unread item is settled; in completion order. `ended`: all items were read.
   Waited wait_any(const JobRef& job, Nanos max_sleep, Settled& out);
-  /// All settled items not read yet, in item order (after wait_job). One mutex hold; payloads are moved out.
-  std::vector<Settled> take_results(const JobRef& job);
+  /// All settled items not read yet, in item order (after wait_job). One short mutex hold, whatever their number.
+  Harvest take_results(const JobRef& job);
   /// First failure in completion order (died, timed_out, raised...; not skipped), for map's exception. nullopt = none.
   std::optional<ItemIndex> first_failure(const Job& job);
   /// Feeder: until the open job may take `room` > 0 more items; `ended`: the job or the pool is over (stop reading input).

@@ -117,7 +117,7 @@ struct Engine::Impl {
   void drain_ready();                       // workers whose bit is set
   void drain_all();                         // every worker: the bounded look that makes a lost hint harmless
   void drain_worker(Worker& worker);
-  bool accept_result(Worker& worker, const ring::ResultFrame& frame);
+  bool accept_result(Worker& worker, const ring::ResultFrame& frame, Time now);
   void chunk_answered(Worker& worker, ChunkInFlight& chunk);
   void settle_range(const core::Settle& settle);
   void settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);

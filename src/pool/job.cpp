@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace holdfast::pool {
 
@@ -47,7 +48,8 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   Slot& found = slots_[item - base_];
   found.kind = kind;
   --unsettled_;
-  items.settled(item, 1);
+  if (lazy) items.settled(item, 1);   // else the bytes go all at once, with the job's last item
+  else if (unsettled_ == 0) items = ItemStore{};
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
   if (forgotten) {
     found.read = true;
@@ -91,17 +93,43 @@ bool Job::take_any(Settled& out) {
   return false;
 }
 
-std::vector<Settled> Job::take_all() {
-  std::vector<Settled> all;
-  all.reserve(slots_.size());
+Harvest Job::take_all() {
+  Harvest all;
+  completion_order_.clear();
+  if (unsettled_ == 0) {
+    consumed_ = size();
+    all = Harvest(base_, std::exchange(slots_, {}), std::exchange(failures_, {}));
+    base_ = read_prefix_ = base_ + all.size();
+    return all;
+  }
+  // Some are pending (a handle dropped in the middle): the settled ones are moved one by one, the others stay.
+  std::vector<OutcomeSlot> settled(slots_.size());
   for (std::size_t index = 0; index < slots_.size(); ++index) {
     Slot& each = slots_[index];
     if (each.kind == OutcomeKind::pending || each.read) continue;
-    move_out(base_ + index, each, all.emplace_back());
+    settled[index].payload = std::move(each.payload);
+    settled[index].kind = each.kind;
+    each.read = true;
+    ++consumed_;
   }
-  completion_order_.clear();
+  all = Harvest(base_, std::move(settled), std::exchange(failures_, {}));
   drop_read_prefix();
   return all;
+}
+
+Settled Harvest::take(std::size_t index) {
+  OutcomeSlot& slot = slots_[index];
+  Settled out;
+  out.item = item(index);
+  out.kind = slot.kind;
+  out.payload = std::move(slot.payload);
+  slot.read = true;
+  if (const auto failure = failures_.find(out.item); failure != failures_.end()) {
+    out.failure = failure->second.kind;
+    out.attempts = failure->second.attempts;
+    out.report = std::move(failure->second.report);
+  }
+  return out;
 }
 
 // The read prefix is erased once it is at least half of what is kept: amortised O(1) per item, memory at most twice what is unread.

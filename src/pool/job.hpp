@@ -14,13 +14,6 @@
 
 namespace holdfast::pool {
 
-/// What there is to know about a failed item beside its payload.
-struct Failure {
-  OutcomeKind kind = OutcomeKind::pending;   // died, timed_out, raised: also when the outcome is `skipped`
-  std::uint32_t attempts = 0;
-  std::shared_ptr<const ExitReport> report;
-};
-
 class Job {
  public:
   Job(JobId id, JobRequest&& request);
@@ -71,14 +64,11 @@ class Job {
   bool take_any(Settled& out);
   bool any_settled_unread() const { return !completion_order_.empty(); }
   bool settled_unread(ItemIndex item) const;
-  std::vector<Settled> take_all();
+  /// Everything settled and unread, in one move: a million outcomes cost what one costs.
+  Harvest take_all();
 
  private:
-  struct Slot {
-    Payload payload;
-    OutcomeKind kind = OutcomeKind::pending;
-    bool read = false;
-  };
+  using Slot = OutcomeSlot;
   const Slot* slot(ItemIndex item) const;
   void move_out(ItemIndex item, Slot& slot, Settled& out);
   void drop_read_prefix();

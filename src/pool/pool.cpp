@@ -209,7 +209,10 @@ std::optional<std::vector<Outcome>> Job::get_for(std::chrono::nanoseconds timeou
     if (waited == pool::Waited::timed_out) return std::nullopt;
     if (waited == pool::Waited::interrupted) continue;
     std::vector<Outcome> outcomes;
-    for (pool::Settled& settled : engine_->take_results(job_)) outcomes.push_back(to_outcome(std::move(settled)));
+    pool::Harvest harvest = engine_->take_results(job_);
+    for (std::size_t index = 0; index < harvest.size(); ++index) {
+      if (harvest.has(index)) outcomes.push_back(to_outcome(harvest.take(index)));
+    }
     return outcomes;
   }
 }
