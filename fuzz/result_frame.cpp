@@ -6,12 +6,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace holdfast::ring;
   const holdfast::fuzz::Aligned input(data, size);
   for (std::size_t at = 0; at < input.size();) {
-    frame::DecodedResult out;
-    if (frame::decode_result(input.data() + at, input.size() - at, out) != frame::Fault::none) break;
-    input.check_inside(out.frame.payload, at, out.bytes);
-    HF_CHECK(out.frame.run_time >= holdfast::Nanos{0});
-    HF_CHECK(out.frame.kind >= ResultKind::done && out.frame.kind <= ResultKind::note);
-    at += out.bytes;
+    ResultFrame frame;
+    std::size_t bytes = 0;
+    if (frame::decode_result(input.data() + at, input.size() - at, frame, bytes) != frame::Fault::none) break;
+    input.check_inside(frame.payload, at, bytes);
+    HF_CHECK(frame.run_time >= holdfast::Nanos{0});
+    HF_CHECK(frame.kind >= ResultKind::done && frame.kind <= ResultKind::note);
+    at += bytes;
   }
   return 0;
 }

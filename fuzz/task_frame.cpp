@@ -6,11 +6,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace holdfast::ring;
   const holdfast::fuzz::Aligned input(data, size);
   for (std::size_t at = 0; at < input.size();) {
-    frame::DecodedTask out;
-    if (frame::decode_task(input.data() + at, input.size() - at, out) != frame::Fault::none) break;
-    input.check_inside(out.frame.payload, at, out.bytes);
-    HF_CHECK(out.frame.slot < kChunkSlots && out.tag <= kTagMask && out.frame.count <= kMaxChunkItems);
-    at += out.bytes;
+    TaskFrame frame;
+    frame::TaskExtra extra;
+    if (frame::decode_task(input.data() + at, input.size() - at, frame, extra) != frame::Fault::none) break;
+    input.check_inside(frame.payload, at, extra.bytes);
+    HF_CHECK(frame.slot < kChunkSlots && extra.tag <= kTagMask && frame.count <= kMaxChunkItems);
+    at += extra.bytes;
   }
   return 0;
 }

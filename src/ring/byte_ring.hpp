@@ -30,7 +30,7 @@ class RingWriter {
       if (needed > free_bytes()) return nullptr;
     }
     if (bytes > to_end) {
-      frame::put_header(base_ + offset(), frame::Head{.length = static_cast<std::uint32_t>(to_end), .type = frame::kPad});
+      frame::put_word(base_ + offset(), frame::Head{.length = static_cast<std::uint32_t>(to_end), .type = frame::kPad}.pack());
       tail_ += to_end;
     }
     return base_ + offset();
@@ -107,7 +107,7 @@ class RingReader {
       const std::size_t offset = position_ & (size_ - 1);
       const std::size_t to_end = size_ - offset;
       const std::size_t available = std::min<std::uint64_t>(tail_ - position_, to_end);
-      const auto head = frame::copy_once<frame::Head>(base_ + offset);
+      const frame::Head head = frame::read_head(base_ + offset);
       if (head.type != frame::kPad) {
         out = {base_ + offset, available};
         return frame::Fault::none;

@@ -28,8 +28,8 @@ Fault decode_payload(const std::byte* at, const Head& head, std::size_t header, 
     return Fault::none;
   }
   if (head.form != Form::buffer) return Fault::form;
-  if (head.length != header + sizeof(Reference)) return Fault::length;
-  const auto reference = copy_once<Reference>(at + header);
+  if (head.length != header + kSizeOf<Reference>) return Fault::length;
+  const auto reference = read_header<Reference>(at + header);
   if (reference.buffer == 0 || reference.size > kMaxPayload) return Fault::reference;
   out.inline_bytes = {};
   out.buffer = reference.buffer;
@@ -38,37 +38,37 @@ Fault decode_payload(const std::byte* at, const Head& head, std::size_t header, 
 }
 
 Fault decode_item(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame) {
-  if (const Fault fault = check_length(head, sizeof(ItemHeader), available); fault != Fault::none) return fault;
+  if (const Fault fault = check_length(head, kSizeOf<ItemHeader>, available); fault != Fault::none) return fault;
   if (head.slot >= kChunkSlots) return Fault::slot;
-  const auto header = copy_once<ItemHeader>(at);
+  const auto header = read_header<ItemHeader>(at);
   frame.slot = head.slot;
   frame.item = header.item;
   frame.chunk = header.chunk_low;
-  return decode_payload(at, head, sizeof(ItemHeader), frame.payload);
+  return decode_payload(at, head, kSizeOf<ItemHeader>, frame.payload);
 }
 
-Fault decode_chunk(const std::byte* at, const Head& head, std::size_t available, DecodedTask& out) {
-  if (const Fault fault = check_bare(head, sizeof(ChunkHeader), available); fault != Fault::none) return fault;
+Fault decode_chunk(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame, std::uint32_t& tag) {
+  if (const Fault fault = check_bare(head, kSizeOf<ChunkHeader>, available); fault != Fault::none) return fault;
   if (head.slot >= kChunkSlots) return Fault::slot;
-  const auto header = copy_once<ChunkHeader>(at);
+  const auto header = read_header<ChunkHeader>(at);
   if (header.count == 0 || header.count > kMaxChunkItems) return Fault::count;
   if (header.reserved != 0 || header.tag > kTagMask) return Fault::reserved;
   if (header.chunk == 0) return Fault::chunk;
-  out.tag = header.tag;
-  out.frame.slot = head.slot;
-  out.frame.count = header.count;
-  out.frame.call_mode = header.call_mode;
-  out.frame.flags = header.flags;
-  out.frame.chunk = header.chunk;
-  out.frame.job = header.job;
-  out.frame.function = header.function;
+  tag = header.tag;
+  frame.slot = head.slot;
+  frame.count = header.count;
+  frame.call_mode = header.call_mode;
+  frame.flags = header.flags;
+  frame.chunk = header.chunk;
+  frame.job = header.job;
+  frame.function = header.function;
   return Fault::none;
 }
 
 Fault decode_function(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame) {
-  if (const Fault fault = check_length(head, sizeof(IdHeader), available); fault != Fault::none) return fault;
-  frame.function = copy_once<IdHeader>(at).id;
-  return decode_payload(at, head, sizeof(IdHeader), frame.payload);
+  if (const Fault fault = check_length(head, kSizeOf<IdHeader>, available); fault != Fault::none) return fault;
+  frame.function = read_header<IdHeader>(at).id;
+  return decode_payload(at, head, kSizeOf<IdHeader>, frame.payload);
 }
 
 }  // namespace
@@ -93,44 +93,35 @@ const char* describe(Fault fault) {
   return "a fault";
 }
 
-Fault decode_task(const std::byte* at, std::size_t available, DecodedTask& out) {
-  if (available < sizeof(IdHeader)) return Fault::cut_short;  // the smallest of all headers
-  const auto head = copy_once<Head>(at);
-  out.frame = TaskFrame{};
-  out.frame.type = static_cast<TaskFrameType>(head.type);
-  Fault fault = Fault::none;
-  switch (out.frame.type) {
-    case TaskFrameType::item: fault = decode_item(at, head, available, out.frame); break;
-    case TaskFrameType::chunk: fault = decode_chunk(at, head, available, out); break;
-    case TaskFrameType::function: fault = decode_function(at, head, available, out.frame); break;
-    case TaskFrameType::forget_function:
-      fault = check_bare(head, sizeof(IdHeader), available);
-      if (fault == Fault::none) out.frame.function = copy_once<IdHeader>(at).id;
-      break;
-    case TaskFrameType::buffer_gone:
-      fault = check_bare(head, sizeof(IdHeader), available);
-      if (fault == Fault::none) out.frame.buffer = copy_once<IdHeader>(at).id;
-      break;
+Fault decode_task(const std::byte* at, std::size_t available, TaskFrame& frame, TaskExtra& extra) {
+  if (available < kSizeOf<IdHeader>) return Fault::cut_short;  // the smallest of all headers
+  const Head head = read_head(at);
+  extra.bytes = align_up(head.length);
+  frame.type = static_cast<TaskFrameType>(head.type);
+  switch (frame.type) {
+    case TaskFrameType::item: return decode_item(at, head, available, frame);
+    case TaskFrameType::chunk: return decode_chunk(at, head, available, frame, extra.tag);
+    case TaskFrameType::function: return decode_function(at, head, available, frame);
+    case TaskFrameType::forget_function: frame.function = read_header<IdHeader>(at).id; return check_bare(head, kSizeOf<IdHeader>, available);
+    case TaskFrameType::buffer_gone: frame.buffer = read_header<IdHeader>(at).id; return check_bare(head, kSizeOf<IdHeader>, available);
     default: return Fault::type;
   }
-  out.bytes = align_up(head.length);
-  return fault;
 }
 
-Fault decode_result(const std::byte* at, std::size_t available, DecodedResult& out) {
-  if (available < sizeof(ResultHeader)) return Fault::cut_short;
-  const auto header = copy_once<ResultHeader>(at);
+Fault decode_result(const std::byte* at, std::size_t available, ResultFrame& frame, std::size_t& bytes) {
+  if (available < kSizeOf<ResultHeader>) return Fault::cut_short;
+  const auto header = read_header<ResultHeader>(at);
   const Head& head = header.head;
   if (head.type < static_cast<std::uint8_t>(ResultKind::done) || head.type > static_cast<std::uint8_t>(ResultKind::note)) return Fault::type;
-  if (const Fault fault = check_length(head, sizeof(ResultHeader), available); fault != Fault::none) return fault;
+  if (const Fault fault = check_length(head, kSizeOf<ResultHeader>, available); fault != Fault::none) return fault;
   if (head.slot != 0 || header.reserved != 0) return Fault::reserved;
   if (header.run_time_ns > static_cast<std::uint64_t>(Nanos::max().count())) return Fault::run_time;
-  out.frame.kind = static_cast<ResultKind>(head.type);
-  out.frame.chunk = header.chunk;
-  out.frame.item = header.item;
-  out.frame.run_time = Nanos(static_cast<Nanos::rep>(header.run_time_ns));
-  out.bytes = align_up(head.length);
-  return decode_payload(at, head, sizeof(ResultHeader), out.frame.payload);
+  bytes = align_up(head.length);
+  frame.kind = static_cast<ResultKind>(head.type);
+  frame.chunk = header.chunk;
+  frame.item = header.item;
+  frame.run_time = Nanos(static_cast<Nanos::rep>(header.run_time_ns));
+  return decode_payload(at, head, kSizeOf<ResultHeader>, frame.payload);
 }
 
 }  // namespace holdfast::ring::frame

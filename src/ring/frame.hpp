@@ -16,6 +16,7 @@
 //   2. What it returns lies within the bytes it was given; every refusal names its Fault.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -30,18 +31,44 @@ inline constexpr std::uint64_t kMaxPayload = std::uint64_t{1} << 47;  // an addr
 
 enum class Form : std::uint8_t { inline_bytes = 0, buffer = 1 };
 
+// Headers go in and out of the ring as whole 64-bit words, put together in registers: built from narrow stores in memory, each would stall
+// on store forwarding (a third of an item's cost when measured). Little-endian or not does not matter: both ends are one machine.
+template <std::size_t n>
+using Words = std::array<std::uint64_t, n>;
+
+constexpr std::uint64_t join(std::uint32_t low, std::uint32_t high) { return low | (std::uint64_t{high} << 32); }
+constexpr std::uint32_t low_of(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
+constexpr std::uint32_t high_of(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
+
 struct Head {
   std::uint32_t length = 0;
   std::uint8_t type = 0;
   Form form = Form::inline_bytes;
   std::uint16_t slot = 0;
+
+  constexpr std::uint64_t pack() const {
+    return join(length, type | (static_cast<std::uint32_t>(form) << 8) | (static_cast<std::uint32_t>(slot) << 16));
+  }
+  static constexpr Head unpack(std::uint64_t word) {
+    return {.length = low_of(word),
+            .type = static_cast<std::uint8_t>(word >> 32),
+            .form = static_cast<Form>(static_cast<std::uint8_t>(word >> 40)),
+            .slot = static_cast<std::uint16_t>(word >> 48)};
+  }
 };
 struct ItemHeader {
+  static constexpr std::size_t kWords = 2;
   Head head;
   std::uint32_t item = 0;
   std::uint32_t chunk_low = 0;
+
+  Words<kWords> pack() const { return {head.pack(), join(item, chunk_low)}; }
+  static ItemHeader unpack(const Words<kWords>& words) {
+    return {.head = Head::unpack(words[0]), .item = low_of(words[1]), .chunk_low = high_of(words[1])};
+  }
 };
 struct ChunkHeader {
+  static constexpr std::size_t kWords = 6;
   Head head;
   std::uint32_t count = 0;
   std::uint16_t call_mode = 0;
@@ -51,25 +78,55 @@ struct ChunkHeader {
   std::uint64_t function = 0;
   std::uint32_t tag = 0;
   std::uint32_t reserved = 0;
+
+  Words<kWords> pack() const {
+    return {head.pack(), join(count, call_mode | (static_cast<std::uint32_t>(flags) << 16)), chunk, job, function, join(tag, reserved)};
+  }
+  static ChunkHeader unpack(const Words<kWords>& words) {
+    return {.head = Head::unpack(words[0]),
+            .count = low_of(words[1]),
+            .call_mode = static_cast<std::uint16_t>(words[1] >> 32),
+            .flags = static_cast<std::uint16_t>(words[1] >> 48),
+            .chunk = words[2],
+            .job = words[3],
+            .function = words[4],
+            .tag = low_of(words[5]),
+            .reserved = high_of(words[5])};
+  }
 };
 struct IdHeader {
+  static constexpr std::size_t kWords = 2;
   Head head;
   std::uint64_t id = 0;
+
+  Words<kWords> pack() const { return {head.pack(), id}; }
+  static IdHeader unpack(const Words<kWords>& words) { return {.head = Head::unpack(words[0]), .id = words[1]}; }
 };
 struct ResultHeader {
+  static constexpr std::size_t kWords = 4;
   Head head;
   std::uint32_t item = 0;
   std::uint32_t reserved = 0;
   std::uint64_t chunk = 0;
   std::uint64_t run_time_ns = 0;
+
+  Words<kWords> pack() const { return {head.pack(), join(item, reserved), chunk, run_time_ns}; }
+  static ResultHeader unpack(const Words<kWords>& words) {
+    return {.head = Head::unpack(words[0]), .item = low_of(words[1]), .reserved = high_of(words[1]), .chunk = words[2], .run_time_ns = words[3]};
+  }
 };
 struct Reference {
+  static constexpr std::size_t kWords = 2;
   std::uint64_t buffer = 0;
   std::uint64_t size = 0;
+
+  Words<kWords> pack() const { return {buffer, size}; }
+  static Reference unpack(const Words<kWords>& words) { return {.buffer = words[0], .size = words[1]}; }
 };
-static_assert(sizeof(Head) == 8 && sizeof(ItemHeader) == 16 && sizeof(ChunkHeader) == 48 && sizeof(IdHeader) == 16);
-static_assert(sizeof(ResultHeader) == 32 && sizeof(Reference) == 16);
-inline constexpr std::size_t kMaxFrame = sizeof(ResultHeader) + kInlineLimit;
+inline constexpr std::size_t kHeadSize = 8;
+template <class Header>
+inline constexpr std::size_t kSizeOf = Header::kWords * 8;
+inline constexpr std::size_t kMaxFrame = kSizeOf<ResultHeader> + kInlineLimit;
 static_assert(2 * kMaxFrame < kMinRingBytes, "a pad and the largest frame together must fit into an empty ring");
 
 /// Why bytes from the other side were refused.
@@ -95,34 +152,36 @@ constexpr std::size_t align_up(std::size_t bytes) { return (bytes + kFrameAlign 
 
 /// Bytes of a frame with `header` bytes of header, padding included.
 inline std::size_t cost(std::size_t header, const PayloadRef& payload) {
-  return align_up(header + (payload.buffer != 0 ? sizeof(Reference) : payload.inline_bytes.size()));
+  return align_up(header + (payload.buffer != 0 ? kSizeOf<Reference> : payload.inline_bytes.size()));
 }
 
-/// Copies a header out of shared memory, reading each word exactly once (an ordinary memcpy may be read again by the compiler after
-/// the check). `from` is 8-aligned.
+/// One word of shared memory, read exactly once (an ordinary read may be repeated by the compiler after the check). relaxed: the load
+/// of the tail has already ordered it behind the writer's publication.
+inline std::uint64_t read_word(const std::byte* from) { return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from), __ATOMIC_RELAXED); }
+
+inline Head read_head(const std::byte* from) { return Head::unpack(read_word(from)); }
+
+/// A header, copied out of shared memory before anything in it is believed. `from` is 8-aligned.
 template <class Header>
-Header copy_once(const std::byte* from) {
-  static_assert(sizeof(Header) % 8 == 0);
-  std::uint64_t words[sizeof(Header) / 8];
-  const auto* source = reinterpret_cast<const std::uint64_t*>(from);
-  // relaxed: the acquire load of the tail has already ordered these reads behind the writer's publication.
-  for (std::size_t i = 0; i < sizeof(Header) / 8; ++i) words[i] = __atomic_load_n(source + i, __ATOMIC_RELAXED);
-  Header header;
-  std::memcpy(&header, words, sizeof header);
-  return header;
+Header read_header(const std::byte* from) {
+  Words<Header::kWords> words;
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = read_word(from + 8 * i);
+  return Header::unpack(words);
 }
+
+inline void put_word(std::byte* to, std::uint64_t word) { std::memcpy(to, &word, sizeof word); }
 
 template <class Header>
 void put_header(std::byte* to, const Header& header) {
-  std::memcpy(to, &header, sizeof header);
+  const auto words = header.pack();
+  for (std::size_t i = 0; i < words.size(); ++i) put_word(to + 8 * i, words[i]);
 }
 
 /// Writes the payload behind the header; returns the frame's length for the head.
 inline std::uint32_t put_payload(std::byte* frame, std::size_t header, const PayloadRef& payload) {
   if (payload.buffer != 0) {
-    const Reference reference{.buffer = payload.buffer, .size = payload.size};
-    std::memcpy(frame + header, &reference, sizeof reference);
-    return static_cast<std::uint32_t>(header + sizeof reference);
+    put_header(frame + header, Reference{.buffer = payload.buffer, .size = payload.size});
+    return static_cast<std::uint32_t>(header + kSizeOf<Reference>);
   }
   if (!payload.inline_bytes.empty()) std::memcpy(frame + header, payload.inline_bytes.data(), payload.inline_bytes.size());
   return static_cast<std::uint32_t>(header + payload.inline_bytes.size());
@@ -130,20 +189,16 @@ inline std::uint32_t put_payload(std::byte* frame, std::size_t header, const Pay
 
 inline Form form_of(const PayloadRef& payload) { return payload.buffer != 0 ? Form::buffer : Form::inline_bytes; }
 
-// The decoders. `at` is 8-aligned; [at, at + available) are committed bytes in one piece. On Fault::none `bytes` is the frame's size
-// with padding, <= available.
+// The decoders. `at` is 8-aligned; [at, at + available) are committed bytes in one piece. `frame` comes in default-constructed. On
+// Fault::none `bytes` is the frame's size with padding, <= available; on another fault the frame is not to be used.
 
-struct DecodedTask {
-  TaskFrame frame;             // item: `chunk` holds the low half only; the channel completes it
+/// What a task frame says to the channel alone.
+struct TaskExtra {
   std::uint32_t tag = 0;       // chunk
   std::size_t bytes = 0;
 };
-Fault decode_task(const std::byte* at, std::size_t available, DecodedTask& out);
-
-struct DecodedResult {
-  ResultFrame frame;
-  std::size_t bytes = 0;
-};
-Fault decode_result(const std::byte* at, std::size_t available, DecodedResult& out);
+/// An item frame's `chunk` is left with the low half of the id; the channel completes it.
+Fault decode_task(const std::byte* at, std::size_t available, TaskFrame& frame, TaskExtra& extra);
+Fault decode_result(const std::byte* at, std::size_t available, ResultFrame& frame, std::size_t& bytes);
 
 }  // namespace holdfast::ring::frame

@@ -52,7 +52,7 @@ struct WorkerChannel::Impl {
 
   bool has_order(std::uint32_t order) const { return (page.orders.load(std::memory_order_seq_cst) & order) != 0; }
   bool foreign() const { return !mark.in_original(); }
-  Fault complete(frame::DecodedTask& decoded);
+  Fault complete(TaskFrame& task, std::uint32_t tag);
 
   struct Slot {
     ChunkId chunk = 0;
@@ -101,10 +101,9 @@ bool WorkerChannel::still_owner() const { return !impl_->foreign(); }
 // --- tasks ---
 
 /// What a frame says only in connexion with its chunk's: the slot table. An item frame gets its chunk's full id.
-Fault WorkerChannel::Impl::complete(frame::DecodedTask& decoded) {
-  TaskFrame& task = decoded.frame;
+Fault WorkerChannel::Impl::complete(TaskFrame& task, std::uint32_t tag) {
   if (task.type == TaskFrameType::chunk) {
-    slots[task.slot] = {.chunk = task.chunk, .tag = decoded.tag};
+    slots[task.slot] = {.chunk = task.chunk, .tag = tag};
   } else if (task.type == TaskFrameType::item) {
     const Slot& slot = slots[task.slot];
     if (static_cast<std::uint32_t>(slot.chunk) != task.chunk || slot.chunk == 0) return Fault::chunk;
@@ -117,17 +116,22 @@ Result<std::optional<TaskFrame>> WorkerChannel::next_task() {
   constexpr const char* kOperation = "ring.next_task";
   Impl& my = *impl_;
   if (my.foreign()) return Error{ErrorCode::closed, 0, kOperation, "this process is a fork of the worker, not the worker"};
+  static constexpr std::optional<TaskFrame> kFresh(std::in_place);  // as in ParentChannel::next_result()
+  Result<std::optional<TaskFrame>> out(kFresh);
   RingReader::Piece piece;
   Fault fault = my.tasks.peek(piece);
-  if (fault == Fault::none && piece.at == nullptr) return std::optional<TaskFrame>();
-  frame::DecodedTask decoded;
-  if (fault == Fault::none) fault = frame::decode_task(piece.at, piece.available, decoded);
-  if (fault == Fault::none) fault = my.complete(decoded);
-  if (fault != Fault::none) {
-    return Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
+  if (fault == Fault::none) {
+    if (piece.at == nullptr) {
+      out->reset();
+      return out;
+    }
+    frame::TaskExtra extra;
+    fault = frame::decode_task(piece.at, piece.available, **out, extra);
+    if (fault == Fault::none) fault = my.complete(**out, extra.tag);
+    my.current = extra.bytes;
+    if (fault == Fault::none) return out;
   }
-  my.current = decoded.bytes;
-  return std::optional<TaskFrame>(decoded.frame);
+  return Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
 }
 
 void WorkerChannel::release_task() {
@@ -184,10 +188,10 @@ bool WorkerChannel::cancelled() const { return impl_->has_order(kOrderCancelled)
 bool WorkerChannel::push_result(const ResultFrame& frame) {
   const std::size_t size = frame.payload.inline_bytes.size();
   if (size > kInlineLimit || impl_->foreign()) return false;
-  const std::size_t bytes = frame::cost(sizeof(frame::ResultHeader), frame.payload);
+  const std::size_t bytes = frame::cost(frame::kSizeOf<frame::ResultHeader>, frame.payload);
   std::byte* at = impl_->results.reserve(bytes);
   if (at == nullptr) return false;
-  const std::uint32_t length = frame::put_payload(at, sizeof(frame::ResultHeader), frame.payload);
+  const std::uint32_t length = frame::put_payload(at, frame::kSizeOf<frame::ResultHeader>, frame.payload);
   put_result_header(at, frame, length, frame::form_of(frame.payload));
   return true;
 }
@@ -203,16 +207,16 @@ void WorkerChannel::put_result_header(std::byte* at, const ResultFrame& frame, s
 
 std::byte* WorkerChannel::begin_result(std::size_t max_size) {
   if (max_size > kInlineLimit || impl_->foreign()) return nullptr;
-  std::byte* at = impl_->results.reserve(frame::align_up(sizeof(frame::ResultHeader) + max_size));
+  std::byte* at = impl_->results.reserve(frame::align_up(frame::kSizeOf<frame::ResultHeader> + max_size));
   impl_->reserved_at = at;
   impl_->reserved = max_size;
-  return at == nullptr ? nullptr : at + sizeof(frame::ResultHeader);
+  return at == nullptr ? nullptr : at + frame::kSizeOf<frame::ResultHeader>;
 }
 
 void WorkerChannel::finish_result(const ResultFrame& frame, std::size_t size) {
   if (impl_->reserved_at == nullptr || impl_->foreign()) return;
   HF_CHECK(size <= impl_->reserved);
-  put_result_header(std::exchange(impl_->reserved_at, nullptr), frame, static_cast<std::uint32_t>(sizeof(frame::ResultHeader) + size),
+  put_result_header(std::exchange(impl_->reserved_at, nullptr), frame, static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader> + size),
                     frame::Form::inline_bytes);
 }
 
@@ -226,7 +230,7 @@ WorkerChannel::Wake WorkerChannel::wait_for_room(std::size_t bytes, Nanos timeou
   Wake wake = Wake::cancelled;
   if (my.foreign()) return wake;
   commit_result();  // or the parent could not free what it cannot see
-  const std::size_t needed = frame::align_up(sizeof(frame::ResultHeader) + std::min(bytes, kInlineLimit));
+  const std::size_t needed = frame::align_up(frame::kSizeOf<frame::ResultHeader> + std::min(bytes, kInlineLimit));
   const auto ready = [&my, &wake, needed] {
     const bool fits = my.results.fits(needed);
     wake = fits ? Wake::room : Wake::cancelled;

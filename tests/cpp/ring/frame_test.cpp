@@ -16,20 +16,26 @@ class Bytes {
   std::size_t size() const { return size_; }
   template <class Header>
   Bytes& put(const Header& header) {
-    std::memcpy(at(), &header, sizeof header);
+    frame::put_header(at(), header);
+    return *this;
+  }
+  Bytes& put(const frame::Head& head) {
+    frame::put_word(at(), head.pack());
     return *this;
   }
   Bytes& reference(std::size_t offset, const frame::Reference& value) {
-    std::memcpy(at() + offset, &value, sizeof value);
+    frame::put_header(at() + offset, value);
     return *this;
   }
   Fault result() {
-    frame::DecodedResult out;
-    return frame::decode_result(at(), size_, out);
+    ResultFrame frame;
+    std::size_t bytes = 0;
+    return frame::decode_result(at(), size_, frame, bytes);
   }
   Fault task() {
-    frame::DecodedTask out;
-    return frame::decode_task(at(), size_, out);
+    TaskFrame frame;
+    frame::TaskExtra extra;
+    return frame::decode_task(at(), size_, frame, extra);
   }
 
  private:
@@ -38,7 +44,7 @@ class Bytes {
 };
 
 frame::ResultHeader good_result(std::uint32_t payload = 0) {
-  return {.head = {.length = static_cast<std::uint32_t>(sizeof(frame::ResultHeader)) + payload, .type = 1}, .item = 3, .reserved = 0, .chunk = 9, .run_time_ns = 5};
+  return {.head = {.length = static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader>) + payload, .type = 1}, .item = 3, .reserved = 0, .chunk = 9, .run_time_ns = 5};
 }
 
 TEST(RingResultFrame, GoodOnesPass) {
@@ -61,7 +67,7 @@ TEST(RingResultFrame, EachNonsenseIsNamed) {
   EXPECT_EQ(Bytes(32).put(header).result(), Fault::length);
   header.head.length = 0xffffffff;
   EXPECT_EQ(Bytes(32).put(header).result(), Fault::length);
-  header.head.length = static_cast<std::uint32_t>(sizeof(frame::ResultHeader) + kInlineLimit + 1);
+  header.head.length = static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader> + kInlineLimit + 1);
   EXPECT_EQ(Bytes(64 * 1024).put(header).result(), Fault::length);
   EXPECT_EQ(Bytes(32).put(good_result(1)).result(), Fault::cut_short);  // its padded end lies beyond what is committed
   header = good_result();
@@ -88,7 +94,7 @@ TEST(RingResultFrame, EachNonsenseIsNamed) {
 TEST(RingTaskFrame, EachNonsenseIsNamed) {
   EXPECT_EQ(Bytes(8).task(), Fault::cut_short);
   EXPECT_EQ(Bytes(16).task(), Fault::type);
-  frame::ChunkHeader chunk{.head = {.length = sizeof(frame::ChunkHeader), .type = 3}, .count = 1};
+  frame::ChunkHeader chunk{.head = {.length = frame::kSizeOf<frame::ChunkHeader>, .type = 3}, .count = 1};
   chunk.chunk = 1;
   EXPECT_EQ(Bytes(48).put(chunk).task(), Fault::none);
   EXPECT_EQ(Bytes(40).put(frame::Head{.length = 48, .type = 3}).task(), Fault::cut_short);
@@ -140,21 +146,23 @@ TEST(RingFrame, RandomBytesAreRefusedOrLieWithinWhatIsThere) {
                           .type = static_cast<std::uint8_t>(random() % 6),
                           .form = static_cast<frame::Form>(random() % 3),
                           .slot = static_cast<std::uint16_t>(random() % 4 == 0 ? random() : 0)});
-    frame::DecodedResult result;
-    frame::DecodedTask task;
+    ResultFrame result;
+    std::size_t result_bytes = 0;
+    TaskFrame task;
+    frame::TaskExtra extra;
     const auto inside = [&bytes](const PayloadRef& payload) {
       const std::byte* end = bytes.at() + bytes.size();
       return payload.inline_bytes.empty() || (payload.inline_bytes.data() >= bytes.at() && payload.inline_bytes.data() + payload.inline_bytes.size() <= end);
     };
-    if (frame::decode_result(bytes.at(), bytes.size(), result) == Fault::none) {
+    if (frame::decode_result(bytes.at(), bytes.size(), result, result_bytes) == Fault::none) {
       ++accepted;
-      ASSERT_LE(result.bytes, bytes.size());
-      ASSERT_TRUE(inside(result.frame.payload));
+      ASSERT_LE(result_bytes, bytes.size());
+      ASSERT_TRUE(inside(result.payload));
     }
-    if (frame::decode_task(bytes.at(), bytes.size(), task) == Fault::none) {
+    if (frame::decode_task(bytes.at(), bytes.size(), task, extra) == Fault::none) {
       ++accepted;
-      ASSERT_LE(task.bytes, bytes.size());
-      ASSERT_TRUE(inside(task.frame.payload));
+      ASSERT_LE(extra.bytes, bytes.size());
+      ASSERT_TRUE(inside(task.payload));
     }
   }
   EXPECT_GT(accepted, 1000);

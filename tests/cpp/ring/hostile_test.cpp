@@ -1,6 +1,7 @@
 // What: P8 at the channel: a worker that writes anything anywhere into the shared memory, at rest or while the parent works. The parent gets
 // valid data or a protocol_error; it never crashes, hangs or reads outside (run under ASan too).
 #include <atomic>
+#include <utility>
 
 #include "ring/layout.hpp"
 #include "ring/pair.hpp"
@@ -181,18 +182,21 @@ int vandalise(const Link& link, std::uint64_t seed) {
   const std::size_t ring = (kRingOffset + Geometry{}.task_ring_bytes) / 8;
   const std::uint64_t size = Geometry{}.result_ring_bytes;
   for (std::uint64_t at = 0; at < size / 8; at += 8) words[ring + at].store(64 | (std::uint64_t{1} << 32), std::memory_order_relaxed);
+  std::uint64_t head = 0;
   for (std::uint64_t tail = 0;;) {
+    // Nonsense only while the parent gets on, or it would find nothing else whenever this process has the CPU for long.
+    const bool parent_reads = std::exchange(head, attacker.page().result_head.load()) != attacker.page().result_head.load();
     const std::size_t at = ring + 8 * (random() % (size / 64));
-    // 64 -> 40 and back between the reader's looks: a second look would take another length than the one that was checked.
-    const std::uint64_t length = random() % 2000 == 0 ? Attacker::nasty(random) & 0xffffffff : 57 + random() % 8;
+    // 57 to 64 and back between the reader's looks: a second look would take another length than the one that was checked.
+    const std::uint64_t length = parent_reads && random() % 50 == 0 ? Attacker::nasty(random) & 0xffffffff : 57 + random() % 8;
     words[at].store(length | (std::uint64_t{1 + random() % 3} << 32), std::memory_order_relaxed);
     words[at + 1].store(random() % 100, std::memory_order_relaxed);
     words[at + 2].store(1, std::memory_order_relaxed);
     words[at + 3].store(5, std::memory_order_relaxed);
-    if (tail + 64 <= attacker.page().result_head.load() + size) attacker.page().result_tail.store(tail += 64, std::memory_order_release);
-    if (random() % 4000 == 0) attacker.page().result_tail.store(Attacker::nasty(random));
+    if (tail + 64 <= head + size) attacker.page().result_tail.store(tail += 64, std::memory_order_release);
+    if (parent_reads && random() % 100 == 0) attacker.page().result_tail.store(Attacker::nasty(random));
     if (random() % 50 == 0) attacker.page().sleeping.store(static_cast<std::uint32_t>(random() % 4));
-    if (random() % 4000 == 0) attacker.page().chunks[5].store(PackedChunk{static_cast<std::uint32_t>(random() % 101), 100, 1}.pack());
+    if (parent_reads && random() % 100 == 0) attacker.page().chunks[5].store(PackedChunk{static_cast<std::uint32_t>(random() % 101), 100, 1}.pack());
   }
 }
 
