@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from holdfast import Pool, Retry, WorkerDiedError
 
-KILL_EVERY_S = 0.1
+KILL_EVERY_S = 0.25  # a worker lives half a second: longer than the longest file takes on a busy machine
 KILLER = Path(__file__).with_name("demo_killer.py")
 
 
@@ -81,8 +81,10 @@ def sources() -> list[str]:
 
 
 def bar(items: Iterable[Count], total: int, title: str) -> Iterator[Count]:
-    """A progress bar: tqdm's where it is installed, else a plain one."""
+    """A progress bar: tqdm's on a terminal where it is installed, else a plain one (one line in a log)."""
     try:
+        if not sys.stderr.isatty():
+            raise ImportError
         from tqdm import tqdm
     except ImportError:
         yield from plain_bar(items, total, title)
