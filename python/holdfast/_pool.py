@@ -126,7 +126,6 @@ class Pool(multiprocessing.pool.Pool):
         try:
             launcher.launch(core)
             core.start()
-            _services.register(core)
             # Ends the engine when the pool is collected and at the interpreter's exit, before the standard library's own clean-up.
             self._terminate = util.Finalize(self, _services.end, args=(core, float(options.grace)), exitpriority=15)
             self._services = _services.start_threads(core, launcher)
@@ -342,7 +341,7 @@ class Pool(multiprocessing.pool.Pool):
     # --- questions --------------------------------------------------------------------------------------------------------
 
     def get_killed_tasks(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """List ``(function, arguments)`` of every run of a task that ended with its worker's death or a time-out.
+        """List ``(function, arguments)`` of every task that was lost to its worker's death or a time-out (no retry was left).
 
         They are unpickled now, by this call. In place of what cannot be unpickled stands the exception that says why.
         """
@@ -352,7 +351,7 @@ class Pool(multiprocessing.pool.Pool):
         ]
 
     def deaths(self) -> list[ExitReport]:
-        """List the reports of the workers that died under tasks, in order."""
+        """List the reports of the workers that died under tasks, in order, also where the task was run again."""
         return list(self._core.death_reports())
 
     def stats(self) -> dict[str, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import process, spawn
@@ -24,28 +23,10 @@ __all__ = [
     "arguments",
     "end",
     "main_by_value",
-    "register",
     "reserve_identities",
     "start_threads",
     "worker_name_prefix",
 ]
-
-# Engines of this process. A forked child inherits copies of them and must let go (os.register_at_fork below).
-_cores: weakref.WeakSet[_core.Core] = weakref.WeakSet()
-
-
-def register(core: _core.Core) -> None:
-    """Let *core* know of forks."""
-    _cores.add(core)
-
-
-def _after_fork_in_child() -> None:
-    for core in list(_cores):
-        core.after_fork_in_child()
-    _cores.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @dataclass(frozen=True)

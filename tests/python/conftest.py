@@ -1,0 +1,84 @@
+"""Fixtures for the tests of the Python package: pools of both classes, and a look for what a test has left behind."""
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+
+import pytest
+
+import holdfast
+
+
+def _descriptors():
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            pass  # the descriptor of the listing itself
+    return found
+
+
+def _command(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().replace("\0", " ") or "(zombie)"
+    except OSError:
+        return "(gone)"
+
+
+def _children():
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as file:
+            found += file.read().split()
+    return {f"{pid} {_command(pid)}" for pid in found}
+
+
+def eventually(condition, message, seconds=10.0):
+    """Wait for a condition that has no event to wait for, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, message() if callable(message) else message
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request):
+    """After each test: no new child, thread or descriptor (memfds are descriptors)."""
+    multiprocessing.resource_tracker.ensure_running()  # a test with locks would start it, and it stays
+    gc.collect()
+    threads, descriptors, children = set(threading.enumerate()), _descriptors(), _children()
+    yield
+    request.node.funcargs.clear()  # pytest keeps the test's pool alive until after this fixture
+    gc.collect()
+    eventually(lambda: _children() <= children, lambda: f"processes left: {_children() - children}")
+    eventually(
+        lambda: set(threading.enumerate()) <= threads, lambda: f"threads left: {set(threading.enumerate()) - threads}"
+    )
+    eventually(
+        lambda: _descriptors().keys() <= descriptors.keys(),
+        lambda: f"descriptors left: { {fd: name for fd, name in _descriptors().items() if fd not in descriptors} }",
+    )
+
+
+@pytest.fixture
+def pool():
+    """A pool of two workers that no test closes."""
+    with holdfast.Pool(2) as made:
+        yield made
+
+
+@pytest.fixture(params=["holdfast", "standard"])
+def pool_class(request):
+    """Both classes, for what must be the same in both."""
+    return holdfast.Pool if request.param == "holdfast" else multiprocessing.Pool
+
+
+@pytest.fixture
+def either_pool(pool_class):
+    """A pool of two workers, of either class."""
+    with pool_class(2) as made:
+        yield made

@@ -1,0 +1,189 @@
+"""Tasks for the tests: plain functions of an importable module, so that every start method finds them."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+
+def same(value):
+    return value
+
+
+def square(number):
+    return number * number
+
+
+def add(left, right=0, *, scale=1):
+    return (left + right) * scale
+
+
+def pid(_=None):
+    return os.getpid()
+
+
+def raise_value_error(number):
+    raise ValueError(f"no {number}")
+
+
+def fail_on_three(number):
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+def raise_this(error):
+    raise error
+
+
+def kill_on_three(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def die_by(how, number=None):
+    """End this worker in one of the ways that the tests know."""
+    if number is not None and number != 3:
+        return number
+    if how == "sys.exit":
+        sys.exit(15)
+    if how == "os._exit":
+        os._exit(7)
+    if how == "abort":
+        os.abort()
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+    return None
+
+
+def exit_on_three(number):
+    if number == 3:
+        sys.exit(15)
+    return number * number
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def die_until(path_and_limit):
+    """Die as often as the limit says, counting in a file; then return the number of runs."""
+    path, limit = path_and_limit
+    with open(path, "ab") as file:
+        file.write(b"x")
+    runs = os.stat(path).st_size
+    if runs <= limit:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return runs
+
+
+def raise_until(path_and_limit):
+    path, limit = path_and_limit
+    with open(path, "ab") as file:
+        file.write(b"x")
+    runs = os.stat(path).st_size
+    if runs <= limit:
+        raise OSError(f"run {runs}")
+    return runs
+
+
+def touch(path):
+    with open(path, "wb"):
+        pass
+    return path
+
+
+def wait_for_file(path):
+    """Until the file is there (a signal between test and task, with a deadline)."""
+    deadline = time.monotonic() + 20
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise TimeoutError(path)
+        time.sleep(0.005)
+    return path
+
+
+def announce_and_wait(paths):
+    """Say that this task has begun, then wait."""
+    started, go = paths
+    touch(started)
+    return wait_for_file(go)
+
+
+def worker_view(_=None):
+    """What a task sees of its process."""
+    current = multiprocessing.current_process()
+    return current.name, current.daemon, multiprocessing.parent_process().pid
+
+
+def set_global(value):
+    global GLOBAL
+    GLOBAL = value
+
+
+def get_global(_=None):
+    return GLOBAL
+
+
+def fail_to_start():
+    raise RuntimeError("no such database")
+
+
+def nested_map(class_name, numbers):
+    import holdfast
+
+    with getattr(holdfast, class_name)(2) as pool:
+        return pool.map(square, numbers)
+
+
+class Unpicklable:
+    """Refuses to be pickled."""
+
+    def __reduce__(self):
+        raise RuntimeError("not me")
+
+
+def make_unpicklable(_=None):
+    return Unpicklable()
+
+
+def _explode(error):
+    raise error
+
+
+class Grenade:
+    """Raises while it is unpickled."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return _explode, (self.error,)
+
+
+def make_grenade(error):
+    return Grenade(error)
+
+
+class TwoArguments(Exception):
+    """The classic: its pickled args do not fit its __init__."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one}-{two}")
+
+
+def raise_two_arguments(_=None):
+    raise TwoArguments(1, 2)
+
+
+class UnpicklableError(Exception):
+    def __init__(self):
+        super().__init__("odd")
+        self.lock = multiprocessing.get_context("fork").Lock()
+
+
+def raise_unpicklable(_=None):
+    raise UnpicklableError
