@@ -20,7 +20,14 @@ constexpr bool status_core(int raw) { return (raw & 0x80) != 0; }
 // (SIGALRM...), a closed pipe, its own resource limits. Real-time signals are sent on purpose, by somebody.
 bool comes_from_outside(int signal) {
   switch (signal) {
-    case SIGKILL: case SIGTERM: case SIGINT: case SIGHUP: case SIGQUIT: case SIGUSR1: case SIGUSR2: case SIGPWR: return true;
+    case SIGKILL:
+    case SIGTERM:
+    case SIGINT:
+    case SIGHUP:
+    case SIGQUIT:
+    case SIGUSR1:
+    case SIGUSR2:
+    case SIGPWR: return true;
     default: return signal >= 32;
   }
 }
@@ -46,7 +53,7 @@ Standing standing_of(const ExitEvidence& evidence) {
 }
 
 Cause cause_for(Standing standing, Ending ending) {
-  constexpr Cause kLog = Cause::none;                 // "as the kill log says"
+  constexpr Cause kLog = Cause::none;  // "as the kill log says"
   constexpr Cause kProto = Cause::protocol_error;
   constexpr Cause kPool = Cause::stopped_by_pool;
   constexpr Cause kStart = Cause::failed_start;
@@ -59,6 +66,7 @@ Cause cause_for(Standing standing, Ending ending) {
   // killed_by_pool x sigkill_oom: SIGKILL is sent once by us for certain; the count's rise may belong to another process.
   // signalled_by_pool x sigkill: we sent SIGTERM, and somebody else SIGKILL. A fault (own_signal) is never "stopped by the pool".
   // starting x anything: the end before `ready` is the fact that matters; exit code and signal stand beside it.
+  // clang-format off
   static constexpr std::array<std::array<Cause, kEndings>, kStandings> kTable{{
       //                       unknown exit_zero exit_other sigkill sigkill_oom outside own_signal
       /* protocol_error    */ {{kProto, kProto,   kProto,   kProto, kProto,     kProto, kProto}},
@@ -68,6 +76,7 @@ Cause cause_for(Standing standing, Ending ending) {
       /* starting          */ {{kStart, kStart,   kStart,   kStart, kStart,     kStart, kStart}},
       /* at_work           */ {{kGone,  kCode,    kCode,    kThem,  kOom,       kThem,  kSelf}},
   }};
+  // clang-format on
   return kTable[static_cast<std::size_t>(standing)][static_cast<std::size_t>(ending)];
 }
 

@@ -12,19 +12,19 @@ namespace holdfast::core {
 /// How the pool had asked the worker to leave (no SIGKILL: that one is `pool_kill`).
 enum class Asked : std::uint8_t {
   no,
-  to_finish,    // its task ring was closed (recycle, close(), resize): it leaves when it has finished what it holds
-  by_signal,    // terminate(), Ctrl-C: cancelled flag, SIGINT or SIGTERM
+  to_finish,  // its task ring was closed (recycle, close(), resize): it leaves when it has finished what it holds
+  by_signal,  // terminate(), Ctrl-C: cancelled flag, SIGINT or SIGTERM
 };
 
 struct ExitEvidence {
   bool status_known = false;
-  int raw_status = 0;               // as from wait(): valid with status_known
-  Cause pool_kill = Cause::none;    // the pool's kill log: why it sent SIGKILL; none = it did not
+  int raw_status = 0;             // as from wait(): valid with status_known
+  Cause pool_kill = Cause::none;  // the pool's kill log: why it sent SIGKILL; none = it did not
   Asked asked = Asked::no;
-  bool ready = false;               // its initializer was done
-  bool protocol_error = false;      // nonsense was read from it
-  bool running_item = false;        // an item was begun and not finished
-  bool oom_evidence = false;        // the cgroup's oom_kill count has risen since the last death accounted for
+  bool ready = false;           // its initializer was done
+  bool protocol_error = false;  // nonsense was read from it
+  bool running_item = false;    // an item was begun and not finished
+  bool oom_evidence = false;    // the cgroup's oom_kill count has risen since the last death accounted for
 };
 
 /// The fields of ExitReport that follow from the evidence.

@@ -22,35 +22,35 @@ namespace holdfast::core {
 
 /// Of an item that has failed before, while it is not settled.
 struct ItemNote {
-  std::uint32_t runs = 0;      // runs used
-  bool waiting = false;        // in the backoff of its retry
+  std::uint32_t runs = 0;  // runs used
+  bool waiting = false;    // in the backoff of its retry
 };
 
 /// What only unusual jobs need; made when first needed.
 struct RareJob {
-  RunSet again;                              // ready a second time; all lower than job.fresh
-  std::map<ItemIndex, ItemNote> notes;       // failed before, unsettled
-  RunSet cancelled;                          // cancel() met them in flight: never sent again
-  RunSet cancelled_kill;                     // ... and their worker is to be killed if they are what it runs
+  RunSet again;                         // ready a second time; all lower than job.fresh
+  std::map<ItemIndex, ItemNote> notes;  // failed before, unsettled
+  RunSet cancelled;                     // cancel() met them in flight: never sent again
+  RunSet cancelled_kill;                // ... and their worker is to be killed if they are what it runs
 };
 
 struct Job {
   JobId id = 0;
-  std::uint64_t ticket = 0;      // place in the line of ready jobs: submit order; an open job draws a new one each turn
-  std::uint64_t items = 0;       // known so far
+  std::uint64_t ticket = 0;  // place in the line of ready jobs: submit order; an open job draws a new one each turn
+  std::uint64_t items = 0;   // known so far
   std::uint64_t settled = 0;
-  std::uint64_t in_flight = 0;   // items in chunks
-  Run fresh;                     // the highest ready run; usually the only one
-  ItemIndex turn_end = 0;        // open jobs: fresh items from here on wait for the next turn
+  std::uint64_t in_flight = 0;  // items in chunks
+  Run fresh;                    // the highest ready run; usually the only one
+  ItemIndex turn_end = 0;       // open jobs: fresh items from here on wait for the next turn
   std::unique_ptr<RareJob> rare;
-  Job* before = nullptr;         // the line of ready jobs
+  Job* before = nullptr;  // the line of ready jobs
   Job* after = nullptr;
   std::uint64_t chunk_size = 1;
-  std::uint32_t policy = 0;      // index into PolicyTable
-  std::uint32_t estimate_ns = 0; // moving average of run time per item; 0 = nothing measured
+  std::uint32_t policy = 0;       // index into PolicyTable
+  std::uint32_t estimate_ns = 0;  // moving average of run time per item; 0 = nothing measured
   bool open = false;
   bool forgotten = false;
-  bool split = false;            // something was stolen from it: its chunks get smaller towards the end
+  bool split = false;  // something was stolen from it: its chunks get smaller towards the end
   bool in_line = false;
 
   RareJob& need_rare() {
@@ -61,10 +61,10 @@ struct Job {
   std::uint64_t ready() const { return fresh.count() + (rare ? rare->again.count() : 0); }
   bool has_ready() const { return !fresh.empty() || (rare && !rare->again.empty()); }
   bool cancelled(ItemIndex item) const { return rare && rare->cancelled.contains(item); }
-  std::uint32_t runs(ItemIndex item) const;   // used by this item before its present run
+  std::uint32_t runs(ItemIndex item) const;  // used by this item before its present run
 
-  void make_ready(Run run);                   // queue it again (or for the first time)
-  void append(std::uint64_t more);            // extend(): new items, ready
+  void make_ready(Run run);         // queue it again (or for the first time)
+  void append(std::uint64_t more);  // extend(): new items, ready
   /// Takes the next run to send: lowest first, at most `most` items, an item that has failed before alone.
   Run take_ready(std::uint64_t most);
 };
@@ -73,22 +73,22 @@ struct Job {
 /// that lives on costs its page (64 jobs), not the row since. Job addresses are stable.
 class JobTable {
  public:
-  Job& add();                       // the next id, from 1
+  Job& add();  // the next id, from 1
   Job* find(JobId id);
   const Job* find(JobId id) const { return const_cast<JobTable*>(this)->find(id); }
   void remove(Job& job);
   std::uint64_t size() const { return size_; }
   template <class Each>
-  void for_each(Each&& each);       // in order of ids; `each` may remove the job it is given
+  void for_each(Each&& each);  // in order of ids; `each` may remove the job it is given
 
  private:
   static constexpr std::uint64_t kPerPage = 64;
   struct Page {
-    Job jobs[kPerPage];             // id 0 = free
+    Job jobs[kPerPage];  // id 0 = free
     std::uint32_t used = 0;
   };
   std::deque<std::unique_ptr<Page>> pages_;
-  std::uint64_t first_page_ = 0;    // number of pages_.front(); page n holds the ids [n * 64, n * 64 + 64)
+  std::uint64_t first_page_ = 0;  // number of pages_.front(); page n holds the ids [n * 64, n * 64 + 64)
   JobId next_id_ = 1;
   std::uint64_t size_ = 0;
 };
@@ -110,8 +110,8 @@ class ReadyLine {
  public:
   bool empty() const { return first_ == nullptr; }
   Job& front() const { return *first_; }
-  void join(Job& job);              // nothing if it is in the line
-  void leave(Job& job);             // nothing if it is not
+  void join(Job& job);   // nothing if it is in the line
+  void leave(Job& job);  // nothing if it is not
 
  private:
   Job* first_ = nullptr;

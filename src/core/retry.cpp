@@ -21,6 +21,7 @@ OnFailure policy_for(FailureKind failure, const Policies& policies) {
 
 // Rows: the policy. Columns: a run is left; none is left and `then` is raise, skip, retry, abort. `then = retry` means nothing
 // (there is no retry left): it is taken as raise, so that no number of mistakes makes an item run for ever.
+// clang-format off
 constexpr std::array<std::array<Fate, 5>, 4> kFates{{
     //              run left     then raise   then skip   then retry   then abort
     /* raise */ {{Fate::raise, Fate::raise, Fate::raise, Fate::raise, Fate::raise}},
@@ -28,6 +29,7 @@ constexpr std::array<std::array<Fate, 5>, 4> kFates{{
     /* retry */ {{Fate::retry, Fate::raise, Fate::skip, Fate::raise, Fate::abort}},
     /* abort */ {{Fate::abort, Fate::abort, Fate::abort, Fate::abort, Fate::abort}},
 }};
+// clang-format on
 
 }  // namespace
 
@@ -41,11 +43,12 @@ Fate decide(FailureKind failure, const Policies& policies, std::uint32_t runs) {
 Nanos backoff(const Retry& policy, std::uint32_t retry, std::uint64_t random) {
   const double initial = static_cast<double>(std::max<std::int64_t>(policy.backoff_initial.count(), 0));
   const double cap = static_cast<double>(std::max<std::int64_t>(policy.backoff_max.count(), 0));
-  const double factor = policy.backoff_factor >= 1.0 ? policy.backoff_factor : 1.0;          // false for NaN
-  const double jitter = policy.jitter > 0.0 ? std::min(policy.jitter, 1.0) : 0.0;            // false for NaN
-  if (initial == 0.0) return Nanos{0};  // also keeps 0 * infinity out of the product below
+  const double factor = policy.backoff_factor >= 1.0 ? policy.backoff_factor : 1.0;  // false for NaN
+  const double jitter = policy.jitter > 0.0 ? std::min(policy.jitter, 1.0) : 0.0;    // false for NaN
+  // Also keeps 0 * infinity out of the product below.
+  if (initial == 0.0) return Nanos{0};
   const double wait = std::min(initial * std::pow(factor, static_cast<double>(retry > 0 ? retry - 1 : 0)), cap);
-  const double unit = static_cast<double>(random >> 11) * 0x1.0p-53;                         // [0, 1)
+  const double unit = static_cast<double>(random >> 11) * 0x1.0p-53;  // [0, 1)
   const double spread = wait * (1.0 + jitter * (2.0 * unit - 1.0));
   constexpr double kMost = 9.0e18;  // below 2^63: the conversion stays defined
   return Nanos{static_cast<std::int64_t>(std::clamp(spread, 0.0, kMost))};

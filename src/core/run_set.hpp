@@ -27,7 +27,7 @@ class RunSet {
  public:
   bool empty() const { return runs_.empty(); }
   std::uint64_t count() const { return count_; }
-  Run front() const { return {runs_.begin()->first, runs_.begin()->second}; }   // not when empty
+  Run front() const { return {runs_.begin()->first, runs_.begin()->second}; }  // not when empty
 
   /// Adds `run`; what overlaps or touches is merged.
   void add(Run run);
@@ -44,7 +44,7 @@ class RunSet {
   auto end() const { return runs_.end(); }
 
  private:
-  std::map<ItemIndex, ItemIndex> runs_;   // first -> end; O(log runs) per operation, runs are few
+  std::map<ItemIndex, ItemIndex> runs_;  // first -> end; O(log runs) per operation, runs are few
   std::uint64_t count_ = 0;
 };
 

@@ -13,6 +13,7 @@ namespace holdfast::core {
 // user is to be told is why the items were lost first.
 Scheduler::PoolState pool_step(Scheduler::PoolState state, PoolEvent event) {
   using S = Scheduler::PoolState;
+  // clang-format off
   static constexpr std::array<std::array<S, 4>, 5> kTable{{
       //                close          terminate      abort          fail
       /* running    */ {{S::closed, S::terminated, S::aborted, S::broken}},
@@ -21,6 +22,7 @@ Scheduler::PoolState pool_step(Scheduler::PoolState state, PoolEvent event) {
       /* aborted    */ {{S::aborted, S::aborted, S::aborted, S::aborted}},
       /* broken     */ {{S::broken, S::broken, S::broken, S::broken}},
   }};
+  // clang-format on
   return kTable[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
 }
 
@@ -36,9 +38,7 @@ Scheduler& Scheduler::operator=(Scheduler&&) noexcept = default;
 
 // --- settling ---------------------------------------------------------------------------------------------------------------
 
-OutcomeKind Scheduler::Impl::end_kind() const {
-  return state == PoolState::terminated ? OutcomeKind::terminated : OutcomeKind::aborted;
-}
+OutcomeKind Scheduler::Impl::end_kind() const { return state == PoolState::terminated ? OutcomeKind::terminated : OutcomeKind::aborted; }
 
 void Scheduler::Impl::count_settled(Job& job, Run run) {
   job.settled += run.count();
@@ -61,8 +61,7 @@ void Scheduler::Impl::settle_run(Job& job, Run run, OutcomeKind kind) {
   count_settled(job, run);
 }
 
-void Scheduler::Impl::settle_failed(Job& job, ItemIndex item, OutcomeKind kind, OutcomeKind failure, WorkerId worker,
-                                    std::uint32_t runs) {
+void Scheduler::Impl::settle_failed(Job& job, ItemIndex item, OutcomeKind kind, OutcomeKind failure, WorkerId worker, std::uint32_t runs) {
   settle_run(job, {item, item + 1}, kind);
   Settle& settle = actions.back().settle;
   settle.failure = failure;

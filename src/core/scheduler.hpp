@@ -29,20 +29,20 @@
 namespace holdfast::core {
 
 struct SchedulerConfig {
-  std::uint32_t workers = 1;                    // wanted number of live workers, >= 1
-  std::uint32_t max_restarts = 10;              // the max_restarts-th failed start in a row breaks the pool (0 counts as 1)
-  std::uint64_t max_deaths = 0;                 // the max_deaths-th death under an item aborts the pool; 0 = no limit
-  std::uint64_t max_chunks_per_worker = 0;      // maxtasksperchild: chunks, then the worker is retired; 0 = no limit
-  std::uint32_t max_chunks_in_flight = 64;      // = number of chunk slots in the ring
+  std::uint32_t workers = 1;                              // wanted number of live workers, >= 1
+  std::uint32_t max_restarts = 10;                        // the max_restarts-th failed start in a row breaks the pool (0 counts as 1)
+  std::uint64_t max_deaths = 0;                           // the max_deaths-th death under an item aborts the pool; 0 = no limit
+  std::uint64_t max_chunks_per_worker = 0;                // maxtasksperchild: chunks, then the worker is retired; 0 = no limit
+  std::uint32_t max_chunks_in_flight = 64;                // = number of chunk slots in the ring
   Nanos target_in_flight = std::chrono::milliseconds(2);  // how much work to have lying at a worker (prefetch)
   Nanos restart_backoff_initial = std::chrono::milliseconds(10);  // after a failed start; doubles, cap 1 s
-  std::uint64_t seed = 1;                       // jitter
+  std::uint64_t seed = 1;                                         // jitter
 };
 
 struct JobSpec {
-  std::uint64_t items = 0;        // known now
-  bool open = false;              // lazy: extend() brings more, close_input() ends it
-  std::uint64_t chunk_size = 1;   // items per chunk, >= 1
+  std::uint64_t items = 0;       // known now
+  bool open = false;             // lazy: extend() brings more, close_input() ends it
+  std::uint64_t chunk_size = 1;  // items per chunk, >= 1
   Policies policies;
 };
 
@@ -51,11 +51,11 @@ struct JobSpec {
 struct Settle {
   JobId job = 0;
   ItemIndex first = 0;
-  std::uint64_t count = 1;        // a run of items with the same fate (cancel, abort, terminate)
+  std::uint64_t count = 1;  // a run of items with the same fate (cancel, abort, terminate)
   OutcomeKind kind = OutcomeKind::pending;
   OutcomeKind failure = OutcomeKind::pending;  // for kind == skipped: died, raised or timed_out
-  WorkerId worker = 0;            // for died/timed_out/skipped after those: whose ExitReport applies; else 0
-  std::uint32_t attempts = 0;     // runs used, the failed one included; 0 with cancelled, aborted, terminated
+  WorkerId worker = 0;                         // for died/timed_out/skipped after those: whose ExitReport applies; else 0
+  std::uint32_t attempts = 0;                  // runs used, the failed one included; 0 with cancelled, aborted, terminated
 };
 
 struct Action {
@@ -88,7 +88,11 @@ enum class Verdict : std::uint8_t {
   not_owned,       // the worker does not own this item, or it was not begun: drop; the pool treats it as a protocol_error
 };
 
-struct Running { ChunkId chunk = 0; std::uint32_t item = 0; };  // item counted within the chunk
+/// How far the worker is in a chunk: items [0, item) have begun.
+struct Running {
+  ChunkId chunk = 0;
+  std::uint32_t item = 0;
+};
 
 class Scheduler {
  public:
@@ -108,13 +112,13 @@ class Scheduler {
   /// The user dropped the handle. A job is freed by itself once its input is closed and all is settled; an open one is, after this,
   /// also when the pool has ended, for then there is nobody left who could be told of further items.
   void forget(JobId job);
-  void close(Time now);                                        // no more submits; run what is queued; then retire all workers
-  void terminate(Time now);                                    // settle all that is pending as terminated; nothing is sent any more
+  void close(Time now);      // no more submits; run what is queued; then retire all workers
+  void terminate(Time now);  // settle all that is pending as terminated; nothing is sent any more
   void resize(std::uint32_t workers, Time now);
 
   // --- events of the workers' side ---
-  void worker_ready(WorkerId worker, Time now);                // enrolled and initializer done
-  void worker_start_failed(WorkerId worker, Time now);         // ended (or was killed) before worker_ready
+  void worker_ready(WorkerId worker, Time now);         // enrolled and initializer done
+  void worker_start_failed(WorkerId worker, Time now);  // ended (or was killed) before worker_ready
   /// Item `item` of `chunk` is running since `started` (only needed for jobs with a task_timeout).
   void item_started(WorkerId worker, ChunkId chunk, std::uint32_t item, Time started);
   Verdict item_finished(WorkerId worker, ChunkId chunk, std::uint32_t item, bool raised, Nanos run_time, Time now);
@@ -126,7 +130,7 @@ class Scheduler {
   /// item is timed_out. (worker_start_failed and worker_died may be mixed up: the worker's state decides what it was.)
   void worker_died(WorkerId worker, Cause cause, const std::vector<Running>& begun, Time now);
 
-  void tick(Time now);                                         // run what is due (deadlines, backoff)
+  void tick(Time now);  // run what is due (deadlines, backoff)
   /// kNever when nothing is due. May be earlier than anything is due (a tick then does nothing and the next deadline is exact):
   /// this makes timers free for each item. An idle pool has kNever after at most one such tick.
   Time next_deadline() const;
@@ -138,12 +142,14 @@ class Scheduler {
 
   // --- questions (for the pool, stats and the simulation) ---
   enum class PoolState : std::uint8_t { running, closed, terminated, aborted, broken };
-  PoolState state() const;                                     // an end keeps its reason: aborted stays aborted after terminate()
-  std::uint64_t unsettled(JobId job) const;                    // 0 also for an unknown job
-  std::uint64_t unsettled_in_all() const;                      // 0 = nothing in flight
-  std::uint32_t live_workers() const;                          // starting, idle, busy or retiring: processes that exist
-  bool has_time_limits() const;                                // some unsettled job has a task_timeout
-  struct Counters { std::uint64_t deaths_under_items, failed_starts, retries, restarts, taken_back; };
+  PoolState state() const;                   // an end keeps its reason: aborted stays aborted after terminate()
+  std::uint64_t unsettled(JobId job) const;  // 0 also for an unknown job
+  std::uint64_t unsettled_in_all() const;    // 0 = nothing in flight
+  std::uint32_t live_workers() const;        // starting, idle, busy or retiring: processes that exist
+  bool has_time_limits() const;              // some unsettled job has a task_timeout
+  struct Counters {
+    std::uint64_t deaths_under_items, failed_starts, retries, restarts, taken_back;
+  };
   Counters counters() const;
 
  private:

@@ -240,8 +240,8 @@ void Scheduler::Impl::answers_complete(WorkerSlot& worker) {
 // innocent item that had begun after it is not hit.
 void Scheduler::Impl::check_running(WorkerSlot& worker) {
   const Chunk* running = worker.chunks == 0 ? nullptr : &worker.at(worker.chunks - 1);
-  const bool over_time = worker.check_timeout && running != nullptr && running->id == worker.timed_chunk &&
-                         running->end == worker.timed_item + 1;
+  const bool over_time =
+      worker.check_timeout && running != nullptr && running->id == worker.timed_chunk && running->end == worker.timed_item + 1;
   const bool cancelled = worker.check_cancel && running != nullptr && running->job != nullptr && running->job->rare &&
                          running->job->rare->cancelled_kill.contains(running->first + running->end - 1);
   worker.check_timeout = worker.check_cancel = false;

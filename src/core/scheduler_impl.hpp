@@ -22,10 +22,10 @@ inline Time later(Time time, Nanos span) { return span >= kNever - time ? kNever
 /// An item that waits for its retry. Entries are not searched for: one whose item was cancelled meanwhile is recognised when due.
 struct WaitingItem {
   Time due;
-  std::uint64_t order;   // equal times: first in, first out, so that a seed gives one story
+  std::uint64_t order;  // equal times: first in, first out, so that a seed gives one story
   JobId job;
   ItemIndex item;
-  friend bool operator<(const WaitingItem& a, const WaitingItem& b) {   // std::priority_queue has the greatest on top
+  friend bool operator<(const WaitingItem& a, const WaitingItem& b) {  // std::priority_queue has the greatest on top
     return a.due != b.due ? a.due > b.due : a.order > b.order;
   }
 };
@@ -42,13 +42,13 @@ struct Scheduler::Impl {
   JobTable jobs;
   ReadyLine line;
   PolicyTable policies;
-  std::unordered_map<WorkerId, WorkerSlot> workers;   // those that are not gone; addresses are stable
-  WorkerSlot* last_found = nullptr;                   // results come in batches of one worker
+  std::unordered_map<WorkerId, WorkerSlot> workers;  // those that are not gone; addresses are stable
+  WorkerSlot* last_found = nullptr;                  // results come in batches of one worker
   WorkerSet idle{&WorkerSlot::idle_at};
-  WorkerSet hungry{&WorkerSlot::hungry_at};           // busy, and have room for more (prefetch)
-  WorkerSet stealable{&WorkerSlot::stealable_at};     // hold something that they have perhaps not begun
+  WorkerSet hungry{&WorkerSlot::hungry_at};        // busy, and have room for more (prefetch)
+  WorkerSet stealable{&WorkerSlot::stealable_at};  // hold something that they have perhaps not begun
   std::size_t hungry_turn = 0;
-  std::uint32_t stealing = 0;                         // workers asked on behalf of idle ones; answers are due
+  std::uint32_t stealing = 0;  // workers asked on behalf of idle ones; answers are due
   std::vector<Action> actions;
   std::priority_queue<WaitingItem> waiting;
 
@@ -56,17 +56,17 @@ struct Scheduler::Impl {
   ChunkId next_chunk = 1;
   std::uint64_t next_ticket = 1;
   std::uint64_t next_wait = 1;
-  std::uint64_t unsettled = 0;      // items, all jobs
+  std::uint64_t unsettled = 0;  // items, all jobs
   std::uint64_t open_jobs = 0;
-  std::uint64_t limited_jobs = 0;   // with a task_timeout
+  std::uint64_t limited_jobs = 0;  // with a task_timeout
   std::uint32_t failed_starts_in_row = 0;
-  std::uint32_t barren_deaths_in_row = 0;   // ready, given work, gone before any item was begun
-  std::uint32_t idle_deaths_in_row = 0;     // ready, gone without having run anything
-  Time restart_at{0};               // no worker is started before
-  Time timers = kNever;             // no timer of a worker is due before; may be too early, never too late
-  std::uint32_t estimate_ns = 0;    // moving average over all items; 0 = nothing measured
+  std::uint32_t barren_deaths_in_row = 0;  // ready, given work, gone before any item was begun
+  std::uint32_t idle_deaths_in_row = 0;    // ready, gone without having run anything
+  Time restart_at{0};                      // no worker is started before
+  Time timers = kNever;                    // no timer of a worker is due before; may be too early, never too late
+  std::uint32_t estimate_ns = 0;           // moving average over all items; 0 = nothing measured
   std::uint64_t random;
-  std::uint64_t to_replace = 0;     // workers that have gone and were not replaced yet
+  std::uint64_t to_replace = 0;  // workers that have gone and were not replaced yet
   Counters count{};
 
   bool ended() const { return state != PoolState::running && state != PoolState::closed; }
@@ -84,11 +84,11 @@ struct Scheduler::Impl {
   void cancel_ready(Job& job, Run range);
   void cancel_in_flight(Job& job, Run range, bool kill);
   void lift_cancel_marks(Job& job);
-  void react(Time now);             // the end of every event: send, finish closing, start workers
+  void react(Time now);  // the end of every event: send, finish closing, start workers
 
   // scheduler_workers.cpp
   WorkerSlot* find_worker(WorkerId id);
-  bool step(WorkerSlot& worker, WorkerEvent event);   // false = impossible, nothing done
+  bool step(WorkerSlot& worker, WorkerEvent event);  // false = impossible, nothing done
   void start_workers(Time now);
   void retire(WorkerSlot& worker);
   void retire_everybody();
@@ -105,13 +105,13 @@ struct Scheduler::Impl {
   void run_again(Job& job, ItemIndex item, std::uint32_t runs, Time now);
 
   // scheduler_dispatch.cpp
-  void refresh(WorkerSlot& worker); // its places in idle, hungry and stealable, after any change
+  void refresh(WorkerSlot& worker);  // its places in idle, hungry and stealable, after any change
   void dispatch(Time now);
   void send(WorkerSlot& worker, Time now);
   std::uint32_t estimate_for(const Job& job) const;
   std::uint64_t chunk_length(const Job& job) const;
   void make_ready(Job& job, Run run);
-  void queue_again(Job& job, Run run);                // taken back or never begun: ready, or cancelled if that was asked for
+  void queue_again(Job& job, Run run);  // taken back or never begun: ready, or cancelled if that was asked for
   void next_turn(Job& job);
   void steal(Time now);
   bool worth_stealing(const WorkerSlot& worker) const;

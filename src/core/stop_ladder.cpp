@@ -35,6 +35,7 @@ struct StopLadder::Cell {
 // the ladder never goes back a rung, and asking twice is harmless.
 const StopLadder::Cell& StopLadder::cell(StopState state, Event event) {
   using S = StopState;
+  // clang-format off
   static constexpr std::array<std::array<Cell, 5>, kStopStates> kTable{{
       //                 begin                        begin_interrupt             deadline                    kill_now                 gone
       /* idle        */ {{{S::terminating, kAskTerm}, {S::interrupted, kAskInt},  {S::idle, kNothing},        {S::killed, kAskKill},   {S::gone, kNothing}}},
@@ -44,11 +45,11 @@ const StopLadder::Cell& StopLadder::cell(StopState state, Event event) {
       /* abandoned   */ {{{S::abandoned, kNothing},   {S::abandoned, kNothing},   {S::abandoned, kNothing},   {S::abandoned, kNothing}, {S::gone, kNothing}}},
       /* gone        */ {{{S::gone, kNothing},        {S::gone, kNothing},        {S::gone, kNothing},        {S::gone, kNothing},     {S::gone, kNothing}}},
   }};
+  // clang-format on
   return kTable[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
 }
 
-StopLadder::StopLadder(Time start, Nanos grace, StopReason reason)
-    : start_(start), grace_(std::max(grace, Nanos{0})), reason_(reason) {}
+StopLadder::StopLadder(Time start, Nanos grace, StopReason reason) : start_(start), grace_(std::max(grace, Nanos{0})), reason_(reason) {}
 
 StopSteps StopLadder::begin(Time now) {
   // No grace: asking first would only be a race between the ask and the kill.

@@ -26,14 +26,14 @@ inline constexpr Nanos kAbandonAfter = std::chrono::seconds(2);
 inline constexpr Nanos kInterruptLead = std::chrono::seconds(1);
 
 enum class StopReason : std::uint8_t {
-  terminate,   // terminate(), `with` exit, the interpreter's end
-  interrupt,   // the same under a KeyboardInterrupt: busy workers get SIGINT first
+  terminate,  // terminate(), `with` exit, the interpreter's end
+  interrupt,  // the same under a KeyboardInterrupt: busy workers get SIGINT first
 };
 
 /// What to do now, to every worker that is still there; several at once are done in this order.
 struct StopSteps {
-  bool ask = false;      // set the cancelled flag: the worker begins nothing more and leaves after the running item
-  bool sigint = false;   // to busy workers only
+  bool ask = false;     // set the cancelled flag: the worker begins nothing more and leaves after the running item
+  bool sigint = false;  // to busy workers only
   bool sigterm = false;
   bool sigkill = false;
   bool abandon = false;  // stop waiting: report those that are left
@@ -67,7 +67,7 @@ class StopLadder {
   /// The caller was stopped (Ctrl-Z) for this long: it counts for no grace.
   void stopped_for(Nanos pause);
 
-  Time deadline() const { return deadline_; }   // kNever: nothing is due by time
+  Time deadline() const { return deadline_; }  // kNever: nothing is due by time
   StopState state() const { return state_; }
   bool over() const { return state_ == StopState::gone || state_ == StopState::abandoned; }
 

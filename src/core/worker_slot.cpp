@@ -11,6 +11,7 @@ namespace holdfast::core {
 WorkerStep worker_step(WorkerState state, WorkerEvent event) {
   using S = WorkerState;
   using M = WorkerMeaning;
+  // clang-format off
   static constexpr std::array<std::array<WorkerStep, kWorkerEvents>, kWorkerStates> kTable{{
       //              ready                         start_failed               died                       sent                         emptied                      retire                      kill
       /* starting */ {{{S::idle, M::moved},         {S::gone, M::failed_start}, {S::gone, M::failed_start}, {S::starting, M::impossible}, {S::starting, M::impossible}, {S::unwanted, M::moved},   {S::killed, M::moved}}},
@@ -21,6 +22,7 @@ WorkerStep worker_step(WorkerState state, WorkerEvent event) {
       /* killed   */ {{{S::killed, M::nothing},     {S::gone, M::death},       {S::gone, M::death},       {S::killed, M::impossible},  {S::killed, M::nothing},      {S::killed, M::nothing},   {S::killed, M::nothing}}},
       /* gone     */ {{{S::gone, M::impossible},    {S::gone, M::impossible},  {S::gone, M::impossible},  {S::gone, M::impossible},    {S::gone, M::impossible},     {S::gone, M::impossible},  {S::gone, M::impossible}}},
   }};
+  // clang-format on
   return kTable[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
 }
 

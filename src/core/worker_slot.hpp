@@ -19,12 +19,12 @@ namespace holdfast::core {
 struct Job;
 
 enum class WorkerState : std::uint8_t {
-  starting,      // asked for, not ready
-  unwanted,      // retired before it was ready: it will leave by itself
-  idle,          // ready, holds no chunk
-  busy,          // ready, holds chunks
-  retiring,      // its task ring is closed: gets nothing more, finishes what it holds
-  killed,        // kill_worker was asked for; its death has not been reported yet
+  starting,  // asked for, not ready
+  unwanted,  // retired before it was ready: it will leave by itself
+  idle,      // ready, holds no chunk
+  busy,      // ready, holds chunks
+  retiring,  // its task ring is closed: gets nothing more, finishes what it holds
+  killed,    // kill_worker was asked for; its death has not been reported yet
   gone,
 };
 inline constexpr int kWorkerStates = 7;
@@ -52,13 +52,13 @@ WorkerStep worker_step(WorkerState state, WorkerEvent event);
 /// One sending of items [first, first + count) of a job.
 struct Chunk {
   ChunkId id = 0;
-  Job* job = nullptr;            // nullptr: its items were settled from outside (terminate, abort); results are ignored
+  Job* job = nullptr;  // nullptr: its items were settled from outside (terminate, abort); results are ignored
   ItemIndex first = 0;
   std::uint32_t count = 0;
   std::uint32_t done = 0;
   std::uint32_t end = 0;
-  std::uint32_t estimate_ns = 0; // per item, as believed when sent: what the worker's load was raised by
-  bool asked_back = false;       // take_back has been asked for and not been answered
+  std::uint32_t estimate_ns = 0;  // per item, as believed when sent: what the worker's load was raised by
+  bool asked_back = false;        // take_back has been asked for and not been answered
 };
 
 struct WorkerSlot {
@@ -70,23 +70,23 @@ struct WorkerSlot {
   std::uint32_t head = 0;
   std::uint32_t chunks = 0;
 
-  std::uint64_t items_held = 0;       // sum of end - done
-  std::uint64_t load_ns = 0;          // estimate of the work in [done, end) of all chunks
-  std::uint64_t chunks_given = 0;     // for maxtasksperchild; a chunk that came back whole does not count
+  std::uint64_t items_held = 0;    // sum of end - done
+  std::uint64_t load_ns = 0;       // estimate of the work in [done, end) of all chunks
+  std::uint64_t chunks_given = 0;  // for maxtasksperchild; a chunk that came back whole does not count
   std::uint64_t items_finished = 0;
-  Time last_progress{0};              // when it last got its first chunk or finished an item
+  Time last_progress{0};  // when it last got its first chunk or finished an item
 
   // Time limit of the item that runs (item_started).
   ChunkId timed_chunk = 0;
   std::uint32_t timed_item = 0;
   Time deadline = kNever;
 
-  std::uint32_t answers_due = 0;      // take_back actions not answered yet
-  bool stealing = false;              // those were asked for on behalf of idle workers
-  bool check_timeout = false;         // when they are answered: kill it if the timed item is still what runs
-  bool check_cancel = false;          // ... if an item of a killing cancel() is what runs
-  bool nothing_to_take = false;       // the last stealing brought nothing; set until it makes progress
-  bool stalled = false;               // sits in one item for long: gets nothing more until it makes progress
+  std::uint32_t answers_due = 0;  // take_back actions not answered yet
+  bool stealing = false;          // those were asked for on behalf of idle workers
+  bool check_timeout = false;     // when they are answered: kill it if the timed item is still what runs
+  bool check_cancel = false;      // ... if an item of a killing cancel() is what runs
+  bool nothing_to_take = false;   // the last stealing brought nothing; set until it makes progress
+  bool stalled = false;           // sits in one item for long: gets nothing more until it makes progress
 
   // Positions in the scheduler's sets (WorkerSet); kNowhere = not a member.
   static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
@@ -95,13 +95,11 @@ struct WorkerSlot {
   std::uint32_t stealable_at = kNowhere;
 
   Chunk& at(std::uint32_t position) { return circle[(head + position) & (static_cast<std::uint32_t>(circle.size()) - 1)]; }
-  const Chunk& at(std::uint32_t position) const {
-    return circle[(head + position) & (static_cast<std::uint32_t>(circle.size()) - 1)];
-  }
-  Chunk* find(ChunkId id);            // nullptr = not in the line
+  const Chunk& at(std::uint32_t position) const { return circle[(head + position) & (static_cast<std::uint32_t>(circle.size()) - 1)]; }
+  Chunk* find(ChunkId id);  // nullptr = not in the line
   void push(const Chunk& chunk);
   void pop_front();
-  void erase(const Chunk* chunk);     // one in the middle (taken back whole)
+  void erase(const Chunk* chunk);  // one in the middle (taken back whole)
   bool at_work() const { return state == WorkerState::busy || state == WorkerState::retiring; }
 };
 

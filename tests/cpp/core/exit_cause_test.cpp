@@ -1,8 +1,8 @@
 // Tests of core/exit_cause: the whole table, the decoding of wait statuses, and the rules that people rely on.
 #include "core/exit_cause.hpp"
 
-#include <csignal>
 #include <sys/wait.h>
+#include <csignal>
 
 #include <gtest/gtest.h>
 

@@ -16,7 +16,7 @@ TEST(JobReady, GivesItemsLowestFirstAndMergesWhatComesBack) {
   job.append(100);
   EXPECT_EQ(job.take_ready(10), (core::Run{0, 10}));
   EXPECT_EQ(job.take_ready(10), (core::Run{10, 20}));
-  job.make_ready({15, 20});             // touches the fresh ones: one run again, no set
+  job.make_ready({15, 20});  // touches the fresh ones: one run again, no set
   EXPECT_EQ(job.rare, nullptr);
   EXPECT_EQ(job.take_ready(2), (core::Run{15, 17}));
   job.make_ready({3, 5});
@@ -32,7 +32,7 @@ TEST(JobReady, OldItemsNeverComeAfterNewOnes) {
   job.append(10);
   (void)job.take_ready(10);
   job.make_ready({4, 5});
-  job.append(5);                        // the old item is alone in `fresh`
+  job.append(5);  // the old item is alone in `fresh`
   job.make_ready({7, 8});
   EXPECT_EQ(job.take_ready(9), (core::Run{4, 5}));
   EXPECT_EQ(job.take_ready(9), (core::Run{7, 8}));

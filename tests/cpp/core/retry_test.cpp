@@ -28,7 +28,8 @@ TEST(RetryDecide, EveryCellOfFailurePolicyRunsAndThen) {
         for (std::uint32_t runs = 1; runs <= 4; ++runs) {
           Fate want = static_cast<Fate>(policy);  // same order of names
           if (policy == OnFailure::retry && runs > 2) want = then == OnFailure::retry ? Fate::raise : static_cast<Fate>(then);
-          EXPECT_EQ(decide(failure, policies, runs), want) << static_cast<int>(policy) << " then " << static_cast<int>(then) << " runs " << runs;
+          EXPECT_EQ(decide(failure, policies, runs), want)
+              << static_cast<int>(policy) << " then " << static_cast<int>(then) << " runs " << runs;
         }
       }
     }

@@ -11,6 +11,7 @@ namespace holdfast::core::simulation {
 namespace {
 
 // How often each event comes, before a story's own taste is applied. In the order of EventKind.
+// clang-format off
 constexpr std::array<std::uint32_t, kEventKinds> kWeights{
     // submit extend close_input cancel forget close terminate resize
     60, 40, 15, 15, 5, 2, 1, 6,
@@ -18,6 +19,7 @@ constexpr std::array<std::uint32_t, kEventKinds> kWeights{
     100, 5, 200, 140, 40, 60, 40,
     // hand_in started_news death_news tick nonsense
     100, 150, 100, 90, 10};
+// clang-format on
 
 Setup make_setup(std::uint64_t& dice) {
   Setup setup;
@@ -63,8 +65,10 @@ Story make_story(std::uint64_t seed, Sabotage sabotage) {
     const std::uint64_t more = next_random(dice);
     const auto at = static_cast<std::uint32_t>(next_random(dice) % sum);
     const auto kind = std::upper_bound(sums.begin(), sums.end(), at) - sums.begin();
-    story.events.push_back({static_cast<EventKind>(kind), static_cast<std::uint32_t>(numbers), static_cast<std::uint32_t>(numbers >> 32),
-                            static_cast<std::uint32_t>(more), static_cast<std::uint32_t>(more >> 32)});
+    Event event{static_cast<EventKind>(kind), static_cast<std::uint32_t>(numbers), static_cast<std::uint32_t>(numbers >> 32),
+                static_cast<std::uint32_t>(more), static_cast<std::uint32_t>(more >> 32)};
+    event.wait = Nanos{next_random(dice) % 100'000};
+    story.events.push_back(event);
   }
   return story;
 }
@@ -108,21 +112,37 @@ Seen World::seen() const {
   return seen;
 }
 
+namespace {
+
+/// `story` without the events [at, at + piece). Their time passes all the same if `keep_time`: much depends on deadlines.
+Story without(const Story& story, std::size_t at, std::size_t piece, bool keep_time) {
+  Story shorter = story;
+  const std::size_t end = std::min(at + piece, shorter.events.size());
+  if (keep_time && end < shorter.events.size()) {
+    for (std::size_t i = at; i < end; ++i) shorter.events[end].wait += shorter.events[i].wait;
+  }
+  const auto first = shorter.events.begin();
+  shorter.events.erase(first + static_cast<std::ptrdiff_t>(at), first + static_cast<std::ptrdiff_t>(end));
+  return shorter;
+}
+
+}  // namespace
+
 Story shrink(const Story& story) {
   Story best = story;
   std::uint64_t unused = 0;
   for (std::size_t piece = std::max<std::size_t>(best.events.size() / 2, 1);;) {
     bool smaller = false;
     for (std::size_t at = 0; at < best.events.size();) {
-      Story tried = best;
-      const auto first = tried.events.begin() + static_cast<std::ptrdiff_t>(at);
-      tried.events.erase(first, first + static_cast<std::ptrdiff_t>(std::min(piece, tried.events.size() - at)));
-      if (play(tried, unused).empty()) {
-        at += piece;
-      } else {
+      bool left_out = false;
+      for (bool keep_time : {false, true}) {
+        Story tried = without(best, at, piece, keep_time);
+        if (play(tried, unused).empty()) continue;
         best = std::move(tried);
-        smaller = true;
+        left_out = smaller = true;
+        break;
       }
+      if (!left_out) at += piece;
     }
     if (piece == 1 && !smaller) return best;
     piece = std::max<std::size_t>(piece / 2, 1);

@@ -29,12 +29,12 @@ Story shrink(const Story& story);
 struct Report {
   std::uint64_t steps = 0;
   std::uint64_t stories = 0;
-  std::uint64_t next_seed = 0;     // seeds [first, next_seed) were played
+  std::uint64_t next_seed = 0;  // seeds [first, next_seed) were played
   Seen seen;
   bool failed = false;
   std::uint64_t failed_seed = 0;
   std::string error;
-  std::string trace;               // the shrunk story, told
+  std::string trace;  // the shrunk story, told
   std::size_t trace_events = 0;
 };
 

@@ -70,7 +70,7 @@ void World::do_start(const Action& action) {
   last_worker_ = action.worker;
   if (workers_.size() >= model_.workers_wanted) return fail("more processes than wanted");
   if (now_ < model_.restart_at) return fail("a start before its backoff was over (P12)");
-  if (model_.ended()) return fail("a start after the end");
+  if (model_.ended() && !setup_.lazy_actions) return fail("a start after the end");  // lazy: made before an end of the same batch
   workers_.emplace_back();
   workers_.back().id = action.worker;
 }
@@ -212,7 +212,8 @@ void World::check_workers() {
   if (model_.ended()) return;
   if (somebody_idle && model_.queued > 0) fail("an item waits although a worker is idle");
   const bool needed = !(model_.state == Model::PoolState::closed && model_.all_done());
-  if (ticked_ && needed && workers_.size() < model_.workers_wanted && now_ >= model_.restart_at) fail("a worker is missing and none was started");
+  if (ticked_ && needed && workers_.size() < model_.workers_wanted && now_ >= model_.restart_at)
+    fail("a worker is missing and none was started");
   if (ticked_) check_idle_hands(somebody_idle);
 }
 

@@ -205,7 +205,8 @@ void Model::sent(WorkerId worker, JobId id, ItemIndex first, std::uint64_t count
     ItemModel& item = found->items[i];
     const bool due = item.state == ItemModel::State::backoff && now >= item.not_before;
     if (item.state != ItemModel::State::queued && !due) {
-      return fail("sent " + name(id, i) + (item.state == ItemModel::State::backoff ? " before its backoff was over" : " which is not waiting"));
+      return fail("sent " + name(id, i) +
+                  (item.state == ItemModel::State::backoff ? " before its backoff was over" : " which is not waiting"));
     }
     if (item.cancel) return fail("sent " + name(id, i) + " which was cancelled");
     if (item.failed > found->spec.policies.retry.max_retries) return fail("sent " + name(id, i) + " once too often (P12)");
@@ -238,7 +239,8 @@ bool Model::discharge(const Settle& settle, ItemIndex index) {
 
 void Model::settled(const Settle& settle) {
   JobModel* found = job(settle.job);
-  if (found == nullptr || settle.count == 0 || settle.first + settle.count > found->items.size()) return fail("settled what does not exist");
+  if (found == nullptr || settle.count == 0 || settle.first + settle.count > found->items.size())
+    return fail("settled what does not exist");
   const OutcomeKind at_end = state == PoolState::terminated ? OutcomeKind::terminated : OutcomeKind::aborted;
   for (ItemIndex i = settle.first; i < settle.first + settle.count; ++i) {
     ItemModel& item = found->items[i];
@@ -257,7 +259,8 @@ void Model::event_over(const Scheduler& scheduler) {
     return fail(name(duty.job, duty.item) + " was not settled as " + std::to_string(static_cast<int>(duty.kind)) + " at once (P1)");
   }
   if (scheduler.state() != state) {
-    return fail("pool state is " + std::to_string(static_cast<int>(scheduler.state())) + ", should be " + std::to_string(static_cast<int>(state)));
+    return fail("pool state is " + std::to_string(static_cast<int>(scheduler.state())) + ", should be " +
+                std::to_string(static_cast<int>(state)));
   }
   if (ended() && unsettled != 0) return fail("the pool has ended and left items unsettled (P1)");
   if (scheduler.unsettled_in_all() != unsettled) return fail("unsettled_in_all is wrong");

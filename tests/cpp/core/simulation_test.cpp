@@ -12,7 +12,8 @@ class SimulationSteps : public ::testing::TestWithParam<std::uint64_t> {};
 TEST_P(SimulationSteps, BreakNoPromise) {
   const Report report = simulate(GetParam(), 250'000);
   EXPECT_FALSE(report.failed) << "seed " << report.failed_seed << ": " << report.error << "\n"
-                              << report.trace_events << " events:\n" << report.trace;
+                              << report.trace_events << " events:\n"
+                              << report.trace;
   EXPECT_GE(report.steps, 250'000U);
 }
 
@@ -30,8 +31,8 @@ TEST(SimulationStories, ReachEveryKindOfOutcomeVerdictActionAndEnd) {
     EXPECT_GT(at(report.seen.verdicts, verdict), 10U) << "verdict " << static_cast<int>(verdict);
   }
   for (std::size_t kind = 0; kind < report.seen.actions.size(); ++kind) EXPECT_GT(report.seen.actions[kind], 10U) << "action " << kind;
-  for (Scheduler::PoolState end : {Scheduler::PoolState::closed, Scheduler::PoolState::terminated, Scheduler::PoolState::aborted,
-                                   Scheduler::PoolState::broken}) {
+  for (Scheduler::PoolState end :
+       {Scheduler::PoolState::closed, Scheduler::PoolState::terminated, Scheduler::PoolState::aborted, Scheduler::PoolState::broken}) {
     EXPECT_GT(at(report.seen.ends, end), 10U) << "end " << static_cast<int>(end);
   }
   EXPECT_GT(report.seen.counters.taken_back, 1000U);

@@ -63,7 +63,7 @@ World::World(const Setup& setup) : setup_(setup), scheduler_(setup.config) {
 
 bool World::play(const Event& event) {
   ticked_ = false;
-  now_ += Nanos{event.d % 100'000};
+  now_ += event.wait;
   if (log_ != nullptr) say(std::string(to_string(event.kind)) + " " + std::to_string(event.a) + " " + std::to_string(event.b));
   if (event.kind <= EventKind::resize) {
     play_user(event);
@@ -80,9 +80,7 @@ bool World::play(const Event& event) {
 
 // --- users ----------------------------------------------------------------------------------------------------------------------
 
-JobId World::pick_job(std::uint32_t number) const {
-  return model_.active.empty() ? 0 : model_.active[number % model_.active.size()];
-}
+JobId World::pick_job(std::uint32_t number) const { return model_.active.empty() ? 0 : model_.active[number % model_.active.size()]; }
 
 void World::submit(const Event& event) {
   if (model_.active.size() >= 8) return;
@@ -100,7 +98,8 @@ void World::cancel(const Event& event) {
   const bool kill = (event.c >> 8) % 2 == 1;
   model_.cancelled(id, first, count, kill);
   call().cancel(id, first, count, kill, now_);
-  if (log_ != nullptr) say("    job " + std::to_string(id) + " items " + std::to_string(first) + "+" + std::to_string(count) + (kill ? " kill" : ""));
+  if (log_ != nullptr)
+    say("    job " + std::to_string(id) + " items " + std::to_string(first) + "+" + std::to_string(count) + (kill ? " kill" : ""));
 }
 
 void World::play_user(const Event& event) {
@@ -159,7 +158,8 @@ bool World::begin(WorkerModel& worker, bool racing) {
     worker.running = true;
     worker.started = now_;
     // Racing with a cancel whose take_back is still to be answered it may; after that event never.
-    if (!racing && model_.job(chunk.job)->items[chunk.first + chunk.begun - 1].cancel && !model_.ended()) fail("a cancelled item was begun");
+    if (!racing && model_.job(chunk.job)->items[chunk.first + chunk.begun - 1].cancel && !model_.ended())
+      fail("a cancelled item was begun");
     return true;
   }
   return false;
@@ -262,7 +262,8 @@ void World::hand_in(WorkerModel& worker, std::size_t most) {
       say("    worker " + std::to_string(id) + " chunk " + std::to_string(result.chunk) + " item " + std::to_string(result.item) +
           (result.raised ? " raised" : " done") + ", verdict " + std::to_string(static_cast<int>(verdict)));
     }
-    if (verdict != right) return fail("verdict " + std::to_string(static_cast<int>(verdict)) + ", right is " + std::to_string(static_cast<int>(right)));
+    if (verdict != right)
+      return fail("verdict " + std::to_string(static_cast<int>(verdict)) + ", right is " + std::to_string(static_cast<int>(right)));
     if (setup_.sabotage == Sabotage::hand_in_twice && result.run_time > Nanos{100'000'000}) {
       if (call().item_finished(id, result.chunk, result.item, false, Nanos{1}, now_) != right) return fail("handed in twice");
     }
@@ -299,8 +300,8 @@ void World::death_news(WorkerModel& seen) {
     }
   }
   say("    dead: worker " + std::to_string(id));
-  const bool counted = lost != nullptr && !model_.ended() &&
-                       model_.job(lost->job)->items[lost->first + lost->begun - 1].state != ItemModel::State::settled;
+  const bool counted =
+      lost != nullptr && !model_.ended() && model_.job(lost->job)->items[lost->first + lost->begun - 1].state != ItemModel::State::settled;
   const bool ours = dead.kill_ordered || dead.closed || dead.cause == Cause::stopped_by_pool;
   if (counted) {
     model_.lost(lost->job, lost->first + lost->begun - 1, dead.cause, id, now_);
@@ -323,7 +324,8 @@ void World::nonsense(const Event& event) {
   const WorkerId worker = event.b % 2 == 0 || workers_.empty() ? 1'000'000 + event.b : workers_[event.c % workers_.size()].id;
   switch (event.a % 6) {
     case 0:
-      if (call().item_finished(worker, last_chunk_ + 5, event.c % 3, false, Nanos{1}, now_) != Verdict::not_owned) fail("took a result that nobody owns");
+      if (call().item_finished(worker, last_chunk_ + 5, event.c % 3, false, Nanos{1}, now_) != Verdict::not_owned)
+        fail("took a result that nobody owns");
       break;
     case 1: call().taken_back(worker, last_chunk_ + 5, event.c, now_); break;
     case 2: call().worker_died(1'000'000 + event.b, Cause::signal, {}, now_); break;
@@ -334,7 +336,8 @@ void World::nonsense(const Event& event) {
       if (busy == nullptr || busy->chunks.empty()) break;
       // A result that is not the next one of its chunk.
       const std::uint32_t wrong = busy->chunks.front().handed + 1 + event.d % 3;
-      if (call().item_finished(busy->id, busy->chunks.front().id, wrong, false, Nanos{1}, now_) != Verdict::not_owned) fail("took a result out of order");
+      if (call().item_finished(busy->id, busy->chunks.front().id, wrong, false, Nanos{1}, now_) != Verdict::not_owned)
+        fail("took a result out of order");
       break;
     }
   }

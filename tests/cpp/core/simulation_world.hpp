@@ -17,17 +17,20 @@
 
 namespace holdfast::core::simulation {
 
+// clang-format off
 enum class EventKind : std::uint8_t {
   submit, extend, close_input, cancel, forget, close, terminate, resize,          // the users
   ready, start_failed, begin, finish, work, die, leave,                           // the worker processes
   hand_in, started_news, death_news, tick, nonsense,                              // what the pool notices
 };
+// clang-format on
 inline constexpr int kEventKinds = 20;
 const char* to_string(EventKind kind);
 
 struct Event {
   EventKind kind = EventKind::tick;
   std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  Nanos wait{0};  // time that passes before it
 };
 
 /// Deliberate faults of the world, for the test that the simulation can fail at all and that it shrinks.
@@ -35,8 +38,8 @@ enum class Sabotage : std::uint8_t { none, drop_a_settle, hand_in_twice, forget_
 
 struct Setup {
   SchedulerConfig config;
-  bool lazy_actions = false;   // the pool takes actions after a batch of results, not after each
-  bool stay_open = false;      // the end of the story drains the jobs before it closes the pool
+  bool lazy_actions = false;  // the pool takes actions after a batch of results, not after each
+  bool stay_open = false;     // the end of the story drains the jobs before it closes the pool
   Sabotage sabotage = Sabotage::none;
 };
 
@@ -44,9 +47,9 @@ struct ChunkModel {
   ChunkId id = 0;
   JobId job = 0;
   ItemIndex first = 0;
-  std::uint32_t end = 0;       // as the chunk word: items [0, end) may be begun
+  std::uint32_t end = 0;  // as the chunk word: items [0, end) may be begun
   std::uint32_t begun = 0;
-  std::uint32_t handed = 0;    // results that the scheduler has been given
+  std::uint32_t handed = 0;  // results that the scheduler has been given
 };
 
 struct Committed {
@@ -59,10 +62,10 @@ struct Committed {
 struct WorkerModel {
   WorkerId id = 0;
   bool ready = false;
-  bool dead = false;           // the process; the scheduler learns of it by death_news
-  bool closed = false;         // retire_worker was given
+  bool dead = false;    // the process; the scheduler learns of it by death_news
+  bool closed = false;  // retire_worker was given
   bool kill_ordered = false;
-  Cause cause = Cause::none;   // of its death, as the pool will report it
+  Cause cause = Cause::none;  // of its death, as the pool will report it
   Cause kill_cause = Cause::none;
   bool running = false;        // the last begun item is not finished
   Time started{0};             // of the running item
@@ -70,20 +73,20 @@ struct WorkerModel {
   bool stall_excused = false;  // ... what was taken back since then leaves nothing to find
   ChunkId timed_chunk = 0;     // item_started was told for this item
   std::uint32_t timed_item = 0;
-  Time timed_at = kNever;      // its limit
-  std::uint64_t sent = 0;      // chunks
-  std::uint64_t given = 0;     // the same, those that came back whole not counted
+  Time timed_at = kNever;   // its limit
+  std::uint64_t sent = 0;   // chunks
+  std::uint64_t given = 0;  // the same, those that came back whole not counted
   std::uint64_t handed_in = 0;
-  std::vector<ChunkModel> chunks;      // in flight, in order
-  std::vector<Committed> committed;    // not handed in, in order
+  std::vector<ChunkModel> chunks;    // in flight, in order
+  std::vector<Committed> committed;  // not handed in, in order
 };
 
 /// What a run has met: a simulation that never gets to a corner proves nothing about it (simulation_test.cpp asks).
 struct Seen {
-  std::array<std::uint64_t, 9> outcomes{};   // items settled by action, by OutcomeKind
+  std::array<std::uint64_t, 9> outcomes{};  // items settled by action, by OutcomeKind
   std::array<std::uint64_t, 5> verdicts{};
   std::array<std::uint64_t, 8> actions{};
-  std::array<std::uint64_t, 5> ends{};       // stories, by the pool's last state
+  std::array<std::uint64_t, 5> ends{};  // stories, by the pool's last state
   std::uint64_t timeout_kills = 0;
   Scheduler::Counters counters{};
   void add(const Seen& other);
@@ -99,7 +102,7 @@ class World {
   bool finish();
   const std::string& error() const { return model_.error; }
   bool pool_over() const { return model_.ended(); }
-  std::uint64_t steps() const { return steps_; }   // calls of the scheduler that deliver an event
+  std::uint64_t steps() const { return steps_; }  // calls of the scheduler that deliver an event
   Seen seen() const;
   /// Writes each event, action and verdict into `log` (for a person; only for short stories).
   void tell(std::string* log) { log_ = log; }
@@ -142,23 +145,25 @@ class World {
     ++steps_;
     return scheduler_;
   }
-  void say(const std::string& line) { if (log_ != nullptr) *log_ += line + "\n"; }
+  void say(const std::string& line) {
+    if (log_ != nullptr) *log_ += line + "\n";
+  }
   void fail(const std::string& what) { model_.fail(what); }
 
   Setup setup_;
   Scheduler scheduler_;
   Model model_;
-  std::vector<WorkerModel> workers_;   // those whose end the scheduler does not know yet
+  std::vector<WorkerModel> workers_;  // those whose end the scheduler does not know yet
   std::vector<Action> actions_;
   Time now_{1000};
-  bool ticked_ = false;                // the present event is a tick
+  bool ticked_ = false;  // the present event is a tick
   WorkerId last_worker_ = 0;
   ChunkId last_chunk_ = 0;
-  std::uint64_t dice_ = 1;             // for races inside an event; a fixed sequence
+  std::uint64_t dice_ = 1;  // for races inside an event; a fixed sequence
   std::uint64_t steps_ = 0;
   std::uint64_t settles_ = 0;
   Seen seen_;
-  bool told_end_ = false;              // pool_broken or pool_aborted was given
+  bool told_end_ = false;  // pool_broken or pool_aborted was given
   std::string* log_ = nullptr;
 };
 

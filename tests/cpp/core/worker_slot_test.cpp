@@ -26,7 +26,9 @@ TEST(WorkerTable, EveryCellKeepsTheRules) {
       EXPECT_EQ(step.next == S::gone, end || state == S::gone) << s << " x " << e;
       if (state == S::gone) { EXPECT_EQ(step.meaning, M::impossible); }
       // A retiring, unwanted or killed worker is never given anything again.
-      if (state == S::retiring || state == S::unwanted || state == S::killed) { EXPECT_EQ(worker_step(state, E::sent).meaning, M::impossible); }
+      if (state == S::retiring || state == S::unwanted || state == S::killed) {
+        EXPECT_EQ(worker_step(state, E::sent).meaning, M::impossible);
+      }
       if (event == E::kill && state != S::gone) { EXPECT_EQ(step.next, S::killed); }
       // Both names for an end mean the same.
       EXPECT_EQ(worker_step(state, E::start_failed).meaning, worker_step(state, E::died).meaning);

@@ -33,52 +33,154 @@ MUTANTS = {
         "    if (next > chunk.done && lost_job == nullptr) {",
         "    if (next >= chunk.done && lost_job == nullptr) {",
     ),
-    "whole_chunk_lost": ("scheduler_workers.cpp", "      lost_item = unbegun.first++;\n", "      lost_item = unbegun.first;\n      unbegun.first = unbegun.end;\n"),
-    "forgotten_cancel_in_flight": ("scheduler.cpp", "  job.need_rare().cancelled.add(range);\n", "  job.need_rare();\n"),
-    "forgotten_cancel_in_backoff": ("scheduler.cpp", "for (ItemIndex item : in_backoff) settle({item, item + 1});", "in_backoff.clear();"),
-    "cancelled_item_runs_again": ("scheduler_workers.cpp", "(fate == Fate::retry && job.cancelled(item))", "(fate == Fate::abort && job.cancelled(item))"),
+    "whole_chunk_lost": (
+        "scheduler_workers.cpp",
+        "      lost_item = unbegun.first++;\n",
+        "      lost_item = unbegun.first;\n      unbegun.first = unbegun.end;\n",
+    ),
+    "forgotten_cancel_in_flight": (
+        "scheduler.cpp",
+        "  job.need_rare().cancelled.add(range);\n",
+        "  job.need_rare();\n",
+    ),
+    "forgotten_cancel_in_backoff": (
+        "scheduler.cpp",
+        "for (ItemIndex item : in_backoff) settle({item, item + 1});",
+        "in_backoff.clear();",
+    ),
+    "cancelled_item_runs_again": (
+        "scheduler_workers.cpp",
+        "(fate == Fate::retry && job.cancelled(item))",
+        "(fate == Fate::abort && job.cancelled(item))",
+    ),
     "one_retry_too_many": ("retry.cpp", "runs <= policies.retry.max_retries", "runs <= policies.retry.max_retries + 1"),
     "runs_not_counted": ("scheduler_workers.cpp", "notes[item] = {runs, wait", "notes[item] = {1, wait"),
-    "retry_before_its_time": ("scheduler_dispatch.cpp", "waiting.top().due <= now", "waiting.top().due <= now + Nanos{100'000}"),
+    "retry_before_its_time": (
+        "scheduler_dispatch.cpp",
+        "waiting.top().due <= now",
+        "waiting.top().due <= now + Nanos{100'000}",
+    ),
     "retry_forgotten": ("scheduler_dispatch.cpp", "    make_ready(*job, {due.item, due.item + 1});\n", ""),
     "kills_an_innocent": (
         "scheduler_dispatch.cpp",
-        "                         running->end == worker.timed_item + 1;",
-        "                         running->end >= worker.timed_item + 1;",
+        "running->end == worker.timed_item + 1;",
+        "running->end >= worker.timed_item + 1;",
     ),
-    "kills_without_asking_back": ("scheduler_dispatch.cpp", "  ask_back(worker, 0);\n  if (worker.answers_due == 0)", "  if (true)"),
+    "kills_without_asking_back": (
+        "scheduler_dispatch.cpp",
+        "  ask_back(worker, 0);\n  if (worker.answers_due == 0)",
+        "  if (true)",
+    ),
     "no_kill_after_cancel": ("scheduler_dispatch.cpp", "    kill(worker, Cause::stopped_by_pool);\n", "    return;\n"),
-    "time_limit_never_fires": ("scheduler_dispatch.cpp", "worker.at_work() && now >= worker.deadline", "worker.at_work() && now > kNever"),
+    "time_limit_never_fires": (
+        "scheduler_dispatch.cpp",
+        "worker.at_work() && now >= worker.deadline",
+        "worker.at_work() && now > kNever",
+    ),
     "timer_lost": ("scheduler_dispatch.cpp", "    watch(worker.deadline);\n", ""),
-    "too_many_chunks": ("scheduler_dispatch.cpp", "worker.chunks < config.max_chunks_in_flight", "worker.chunks <= config.max_chunks_in_flight"),
-    "order_of_items": ("job_table.cpp", "  if (rare && !rare->again.empty()) return rare->again.take_front(run.count());\n  fresh.first = run.end;\n  return run;",
-                       "  if (rare && !rare->again.empty()) return rare->again.take_front(run.count());\n  if (fresh.count() == 2 && run.count() == 1) { ++run.first; ++run.end; --fresh.end; return run; }\n  fresh.first = run.end;\n  return run;"),
-    "order_of_jobs": ("job_table.cpp", "  while (next->ticket < job.ticket) next = next->after;", "  if (next->after != nullptr) next = next->after;"),
-    "no_replacement": ("scheduler_workers.cpp", "now < restart_at) return;", "now < restart_at || next_worker > config.workers + 2) return;"),
-    "storm_of_starts": ("scheduler_workers.cpp", "    delay_starts(failed_starts_in_row, now);\n", "    restart_at = now;\n"),
-    "never_broken": ("scheduler_workers.cpp", "  if (++failed_starts_in_row >= std::max(config.max_restarts, 1U)) {", "  if (++failed_starts_in_row >= 1000) {"),
+    "too_many_chunks": (
+        "scheduler_dispatch.cpp",
+        "worker.chunks < config.max_chunks_in_flight",
+        "worker.chunks <= config.max_chunks_in_flight",
+    ),
+    "order_of_items": (
+        "job_table.cpp",
+        "  if (rare && !rare->again.empty()) return rare->again.take_front(run.count());\n  fresh.first = run.end;\n  return run;",
+        "  if (rare && !rare->again.empty()) return rare->again.take_front(run.count());\n  if (fresh.count() == 2 && run.count() == 1) { ++run.first; ++run.end; --fresh.end; return run; }\n  fresh.first = run.end;\n  return run;",
+    ),
+    "order_of_jobs": (
+        "job_table.cpp",
+        "  while (next->ticket < job.ticket) next = next->after;",
+        "  if (next->after != nullptr) next = next->after;",
+    ),
+    "no_replacement": (
+        "scheduler_workers.cpp",
+        "now < restart_at) return;",
+        "now < restart_at || next_worker > config.workers + 2) return;",
+    ),
+    "storm_of_starts": (
+        "scheduler_workers.cpp",
+        "    delay_starts(failed_starts_in_row, now);\n",
+        "    restart_at = now;\n",
+    ),
+    "never_broken": (
+        "scheduler_workers.cpp",
+        "  if (++failed_starts_in_row >= std::max(config.max_restarts, 1U)) {",
+        "  if (++failed_starts_in_row >= 1000) {",
+    ),
     "barren_deaths_go_on": ("scheduler_workers.cpp", "  if (had_chunks) ++barren_deaths_in_row;\n", ""),
-    "max_deaths_ignored": ("scheduler_workers.cpp", "  if (too_many && fate != Fate::skip) fate = Fate::abort;\n", "  if (too_many && fate == Fate::skip) fate = Fate::abort;\n"),
-    "abort_leaves_chunks": ("scheduler.cpp", "      settle_run(*chunk.job, {chunk.first + chunk.done, chunk.first + chunk.end}, kind);\n", ""),
-    "abort_leaves_backoffs": ("scheduler.cpp", "      for (ItemIndex item : in_backoff) settle_run(job, {item, item + 1}, kind);\n", ""),
-    "late_result_settles_again": ("scheduler_workers.cpp", "  Verdict verdict = Verdict::ignore;\n  if (job != nullptr) {", "  Verdict verdict = Verdict::settle;\n  if (job != nullptr) {"),
-    "takes_results_out_of_order": ("scheduler_workers.cpp", "chunk.id != chunk_id || chunk.done != item", "chunk.id != chunk_id"),
+    "max_deaths_ignored": (
+        "scheduler_workers.cpp",
+        "  if (too_many && fate != Fate::skip) fate = Fate::abort;\n",
+        "  if (too_many && fate == Fate::skip) fate = Fate::abort;\n",
+    ),
+    "abort_leaves_chunks": (
+        "scheduler.cpp",
+        "      settle_run(*chunk.job, {chunk.first + chunk.done, chunk.first + chunk.end}, kind);\n",
+        "",
+    ),
+    "abort_leaves_backoffs": (
+        "scheduler.cpp",
+        "      for (ItemIndex item : in_backoff) settle_run(job, {item, item + 1}, kind);\n",
+        "",
+    ),
+    "late_result_settles_again": (
+        "scheduler_workers.cpp",
+        "  Verdict verdict = Verdict::ignore;\n  if (job != nullptr) {",
+        "  Verdict verdict = Verdict::settle;\n  if (job != nullptr) {",
+    ),
+    "takes_results_out_of_order": (
+        "scheduler_workers.cpp",
+        "chunk.id != chunk_id || chunk.done != item",
+        "chunk.id != chunk_id",
+    ),
     "close_forgets_to_retire": ("scheduler.cpp", "    retire_everybody();\n", ""),
-    "close_drops_open_jobs": ("scheduler_impl.hpp", "return unsettled == 0 && open_jobs == 0;", "return unsettled == 0;"),
-    "maxtasksperchild_ignored": ("scheduler_dispatch.cpp", "worker.chunks_given >= config.max_chunks_per_worker", "worker.chunks_given > config.max_chunks_per_worker"),
+    "close_drops_open_jobs": (
+        "scheduler_impl.hpp",
+        "return unsettled == 0 && open_jobs == 0;",
+        "return unsettled == 0;",
+    ),
+    "maxtasksperchild_ignored": (
+        "scheduler_dispatch.cpp",
+        "worker.chunks_given >= config.max_chunks_per_worker",
+        "worker.chunks_given > config.max_chunks_per_worker",
+    ),
     "no_stealing": ("scheduler_dispatch.cpp", "  ++stealing;\n  ask_back(*victim", "  return;\n  ask_back(*victim"),
     "stealing_stays_on": ("scheduler_workers.cpp", "  if (worker.stealing) --stealing;\n", ""),
-    "idle_not_seen": ("scheduler_workers.cpp", "  impl_->failed_starts_in_row = 0;\n  impl_->refresh(*worker);\n", "  impl_->failed_starts_in_row = 0;\n"),
+    "idle_not_seen": (
+        "scheduler_workers.cpp",
+        "  impl_->failed_starts_in_row = 0;\n  impl_->refresh(*worker);\n",
+        "  impl_->failed_starts_in_row = 0;\n",
+    ),
     "extend_after_end_lost": ("scheduler.cpp", "    me.settle_run(*job, run, me.end_kind());\n", ""),
-    "skip_becomes_raise": ("scheduler_workers.cpp", "settle_failed(job, item, OutcomeKind::skipped, failure, worker, runs);", "settle_failed(job, item, failure, OutcomeKind::pending, worker, runs);"),
-    "wrong_end_kind": ("scheduler.cpp", "state == PoolState::terminated ? OutcomeKind::terminated : OutcomeKind::aborted", "state == PoolState::broken ? OutcomeKind::terminated : OutcomeKind::aborted"),
+    "skip_becomes_raise": (
+        "scheduler_workers.cpp",
+        "settle_failed(job, item, OutcomeKind::skipped, failure, worker, runs);",
+        "settle_failed(job, item, failure, OutcomeKind::pending, worker, runs);",
+    ),
+    "wrong_end_kind": (
+        "scheduler.cpp",
+        "state == PoolState::terminated ? OutcomeKind::terminated : OutcomeKind::aborted",
+        "state == PoolState::broken ? OutcomeKind::terminated : OutcomeKind::aborted",
+    ),
 }
 
 
 def compile_command(source: pathlib.Path, include: pathlib.Path, out: pathlib.Path) -> list[str]:
     cached = ["ccache"] if shutil.which("ccache") else []
-    return [*cached, os.environ.get("CXX", "g++"), "-std=c++20", "-O1", f"-I{include}", f"-I{ROOT}/include", f"-I{ROOT}/tests/cpp",
-            "-c", str(source), "-o", str(out)]
+    return [
+        *cached,
+        os.environ.get("CXX", "g++"),
+        "-std=c++20",
+        "-O1",
+        f"-I{include}",
+        f"-I{ROOT}/include",
+        f"-I{ROOT}/tests/cpp",
+        "-c",
+        str(source),
+        "-o",
+        str(out),
+    ]
 
 
 def main() -> int:
@@ -114,11 +216,17 @@ def main() -> int:
             for source in again:
                 mine[source.name] = include / (source.stem + ".o")
                 subprocess.run(compile_command(include / "core" / source.name, include, mine[source.name]), check=True)
-            binary = include / "hf_simulation"
+            binary = include / "hf_core_sim"
             subprocess.run([os.environ.get("CXX", "g++"), *map(str, mine.values()), "-o", str(binary)], check=True)
             try:
-                run = subprocess.run([str(binary), "--steps", str(options.steps)], capture_output=True, text=True, timeout=120)
-                told = run.stdout.splitlines()[:2] if run.returncode == 1 else [f"exit {run.returncode}: {run.stdout[:60]!r}"]
+                run = subprocess.run(
+                    [str(binary), "--steps", str(options.steps)], capture_output=True, text=True, timeout=120
+                )
+                told = (
+                    run.stdout.splitlines()[:2]
+                    if run.returncode == 1
+                    else [f"exit {run.returncode}: {run.stdout[:60]!r}"]
+                )
                 caught = run.returncode != 0
             except subprocess.TimeoutExpired:
                 told, caught = ["it hangs"], True
@@ -126,7 +234,9 @@ def main() -> int:
                 bad.append(name)
             events = re.match(r"(\d+) events", told[1]) if len(told) > 1 else None
             size = f" ({events.group(1)} events)" if events else ""
-            print(f"{name}: {'caught: ' + told[0].removeprefix('FAILED: ') + size if caught else 'SURVIVED'}", flush=True)
+            print(
+                f"{name}: {'caught: ' + told[0].removeprefix('FAILED: ') + size if caught else 'SURVIVED'}", flush=True
+            )
             shutil.rmtree(include)
     if bad:
         print("not caught: " + ", ".join(bad))
