@@ -84,7 +84,7 @@ venv() {
     say "environment for Python $version in build/venv-$version"
     rm -rf "$dir"
     "$python" -m venv "$dir"
-    "$dir/bin/pip" install --quiet --disable-pip-version-check -r tools/requirements-dev.txt >&2 ||
+    "$dir/bin/pip" install -qq --disable-pip-version-check -r tools/requirements-dev.txt >&2 ||
       fail "pip could not install tools/requirements-dev.txt (is PyPI reachable?)"
     printf '%s\n' "$key" >"$dir/holdfast-key"
   fi
@@ -104,7 +104,7 @@ holdfast() {
   say "building and installing holdfast for Python $version"
   touch "$stamp.new"
   # Not isolated: the same paths each time, so that the build in build/py-<version> is incremental and ccache hits.
-  PATH="$dir/bin:$PATH" CMAKE_GENERATOR=Ninja "$dir/bin/pip" install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+  PATH="$dir/bin:$PATH" CMAKE_GENERATOR=Ninja "$dir/bin/pip" install -qq --disable-pip-version-check --no-build-isolation --no-deps \
     --force-reinstall -C build-dir="build/py-$version" -C cmake.define.CMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache || true)" . >&2 ||
     fail "building holdfast for Python $version failed"
   mv "$stamp.new" "$stamp"

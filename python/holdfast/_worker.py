@@ -13,10 +13,11 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, popen_fork, process, reduction, spawn, util
 from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]  # not in typeshed
-from typing import Any, Callable
+from typing import Any
 
 from . import _core
 
@@ -46,14 +47,20 @@ class Plan:
     initargs: tuple[Any, ...] = field(default_factory=tuple)
 
 
-def describe(exception: BaseException, phase: int, result: object, reason: BaseException | None) -> tuple[object, str, str, str]:
+def describe(
+    exception: BaseException, phase: int, result: object, reason: BaseException | None
+) -> tuple[object, str, str, str]:
     """Return what the parent is sent for *exception*: an object to pickle, and its type name, repr and traceback as text.
 
     Called by the task loop with signals blocked. *reason* is None at first; when the object could not be pickled this is
     called again with the error, and returns the standard pool's stand-in, MaybeEncodingError.
     """
     kind = type(exception)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__", "__mp_main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__", "__mp_main__")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     text = "".join(traceback.format_exception(kind, exception, exception.__traceback__))
     shown = _safe_repr(exception)
     if phase == _PHASE_IDLE:
@@ -78,7 +85,7 @@ class _Shown:
 def _safe_repr(value: object) -> str:
     try:
         return repr(value)
-    except BaseException:  # noqa: BLE001  # a user's __repr__ may raise anything, and the outcome must still be told
+    except BaseException:  # a user's __repr__ may raise anything, and the outcome must still be told
         return object.__repr__(value)
 
 
@@ -89,7 +96,7 @@ def run_forked(plan: Plan | Callable[[], Plan], clear_atexit: bool, seed: Seed) 
     if clear_atexit:
         # As Process does: what the parent registered is the parent's; what tasks register runs at the worker's end.
         atexit._clear()
-        atexit.register(util._exit_function)
+        atexit.register(util._exit_function)  # type: ignore[attr-defined]  # not in typeshed
     code = 1
     try:
         code = _live(handle, plan, seed)
@@ -137,7 +144,7 @@ def _live(handle: object, plan: Plan | Callable[[], Plan], seed: Seed) -> int:
     if not isinstance(plan, Plan):
         try:
             plan = plan()
-        except BaseException:  # noqa: BLE001  # whatever an import or an unpickling raises is why this worker cannot start
+        except BaseException:  # whatever an import or an unpickling raises is why this worker cannot start
             _core.worker_init_failed(handle, traceback.format_exc())
             return 1
     worker = _make_process(plan, seed[1])
@@ -180,7 +187,7 @@ def _ignore_own_thread() -> None:
 
     def before_fork() -> None:
         nonlocal filtered
-        alone = len(os.listdir("/proc/self/task")) <= 2
+        alone = len(os.listdir("/proc/self/task")) <= 2  # noqa: PTH208  # to be counted
         if alone == filtered:
             return
         if alone:

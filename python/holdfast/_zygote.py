@@ -13,9 +13,10 @@ import gc
 import io
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing import context as mp_context
 from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
-from typing import Any, Callable
+from typing import Any
 
 from . import _core, _worker
 
@@ -54,7 +55,7 @@ def launch(
         process_class=ctx.Process,
         parent_pid=os.getpid(),
         parent_name=current.name,
-        parent_identity=tuple(current._identity),  # type: ignore[attr-defined]  # multiprocessing's own bookkeeping
+        parent_identity=tuple(current._identity),
         config={**current._config, "daemon": daemon},  # type: ignore[attr-defined]  # as above
         identity_base=identity_base,
         initializer=initializer,
@@ -89,7 +90,7 @@ class _SpawningPopen:
     """What multiprocessing's reducers ask for while something is pickled for a new process: descriptors keep their numbers."""
 
     method = "spawn"
-    DupFd = popen_spawn_posix._DupFd  # type: ignore[attr-defined]  # what a reducer puts in place of a descriptor
+    DupFd = popen_spawn_posix._DupFd  # what a reducer puts in place of a descriptor
 
     def __init__(self) -> None:
         self.fds: list[int] = []
@@ -101,6 +102,7 @@ class _SpawningPopen:
 
 def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, main_by_value: bool) -> int:
     tracker_fd = resource_tracker.getfd()
+    assert tracker_fd is not None  # getfd() has started it
     full = spawn.get_preparation_data("holdfast-zygote")
     plan_bytes, plan_fds = _pickle_plan(plan, main_by_value)
     mask = _core.block_signals()  # inherited by the zygote: a Ctrl-C while it starts is not for it
@@ -111,14 +113,14 @@ def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, main_by_value:
         child_r, parent_w = os.pipe()
         try:
             command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
-            passed = {*seed_fds, *plan_fds, tracker_fd, child_r}
-            pid = util.spawnv_passfds(spawn.get_executable(), command, passed)  # type: ignore[attr-defined]  # not in typeshed
+            passed = sorted({*seed_fds, *plan_fds, tracker_fd, child_r})
+            pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, passed)
         finally:
             os.close(child_r)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
-        with open(parent_w, "wb") as pipe:
+        with os.fdopen(parent_w, "wb") as pipe:
             pipe.write(message)
     except BrokenPipeError:
         pass  # it died while starting: the pool sees its socket closed
@@ -138,13 +140,13 @@ def _pickle_plan(plan: _worker.Plan, main_by_value: bool) -> tuple[bytes, list[i
         except Exception:
             try:
                 return _pickle_plan(plan, main_by_value=True)
-            except Exception:  # noqa: BLE001  # what pickle said is what users know; cloudpickle was only a second try
+            except Exception:  # what pickle said is what users know; cloudpickle was only a second try
                 pass
             raise
     from ._codec import CloudForkingPickler
 
     buffer = io.BytesIO()
-    mp_context.set_spawning_popen(popen)
+    mp_context.set_spawning_popen(popen)  # type: ignore[arg-type]  # it asks for no more than _SpawningPopen has
     try:
         CloudForkingPickler(buffer, 5, False, None).dump(plan)  # type: ignore[arg-type]  # None: all in the pickle
     finally:
@@ -154,7 +156,7 @@ def _pickle_plan(plan: _worker.Plan, main_by_value: bool) -> tuple[bytes, list[i
 
 def _pickle_for_child(popen: _SpawningPopen, *objects: object) -> bytes:
     buffer = io.BytesIO()
-    mp_context.set_spawning_popen(popen)
+    mp_context.set_spawning_popen(popen)  # type: ignore[arg-type]  # it asks for no more than _SpawningPopen has
     try:
         for item in objects:
             reduction.dump(item, buffer)
@@ -217,7 +219,7 @@ class CleanZygote:
                         del current._inheriting  # type: ignore[attr-defined]  # as above
                 else:
                     __import__(name)
-            except BaseException:  # noqa: BLE001, S110  # a preload only saves time: workers meet the error again and report it
+            except BaseException:  # a preload only saves time: workers meet the error again and report it
                 pass
         gc.collect()
         gc.freeze()  # a collection in a worker must not touch, and so copy, the pages of all this

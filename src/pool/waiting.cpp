@@ -14,6 +14,12 @@
 
 namespace holdfast::pool {
 
+namespace {
+constexpr std::uint64_t kNapAfter = 64;             // results in one look: so dense that waking for each is waste
+constexpr std::uint64_t kFarFromReady = 2048;       // items: more than a nap's worth
+constexpr Nanos kNap = std::chrono::microseconds(250);
+}  // namespace
+
 void Engine::Impl::hand_over_drainer() {
   if (drainer || forked_child) return;
   if (!sleepers.empty()) {
@@ -31,6 +37,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
   if (forked_child) return Waited::ended;
   const Time until = max_sleep == Nanos::max() ? kNever : sys::now() + max_sleep;
   Waited answer = Waited::timed_out;
+  bool much_to_come = false;
   for (;;) {
     if (const auto now_ready = ready()) {
       answer = *now_ready;
@@ -44,21 +51,26 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
       drainer = true;
       bell.supervisor_withdraw();
       const std::uint32_t seen = bell.bell();
-      bell.drainer_announce();
+      // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
+      // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
+      const bool napping = much_to_come;
+      if (!napping) bell.drainer_announce();
       drain_ready();
       notify();
       if (!ready.peek()) {
         drainer_job = &job;
         lock.unlock();
-        const auto woke = bell.drainer_sleep(seen, rest);
+        const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, kNap) : rest);
         lock.lock();
         drainer_job = nullptr;
         interrupted = woke == ring::BellPage::Woke::interrupted;
-        if (woke == ring::BellPage::Woke::timed_out) drain_all();   // a hint that a worker swallowed is late, never lost
+        if (woke == ring::BellPage::Woke::timed_out && !napping) drain_all();   // a hint that a worker swallowed is late, never lost
       }
       bell.drainer_withdraw();
+      const std::uint64_t settled = counts.items_settled;
       drain_ready();
       notify();
+      much_to_come = counts.items_settled - settled >= kNapAfter && ready.far_from_ready();
       drainer = false;
     } else {
       Waiter waiter;
@@ -109,6 +121,7 @@ struct JobReady {
   Job& job;
   std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
   bool peek() const { return job.ready(); }
+  bool far_from_ready() const { return job.unsettled() > kFarFromReady; }
 };
 
 struct ItemReady {
@@ -124,6 +137,7 @@ struct ItemReady {
     return std::nullopt;
   }
   bool peek() const { return job.settled_unread(item) || (!job.input_open && item >= job.size()); }
+  static bool far_from_ready() { return false; }
 };
 
 struct AnyReady {
@@ -138,6 +152,7 @@ struct AnyReady {
     return std::nullopt;
   }
   bool peek() const { return job.any_settled_unread() || job.finished(); }
+  static bool far_from_ready() { return false; }
 };
 
 }  // namespace

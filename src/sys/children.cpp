@@ -1,12 +1,12 @@
 #include "sys/children.hpp"
 
-#include <cerrno>
-#include <csignal>
-#include <ctime>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
 
 #include "sys/error.hpp"
 
@@ -23,8 +23,7 @@ Result<ChildSignal> ChildSignal::create() {
 
 void ChildSignal::drain() const {
   signalfd_siginfo info;
-  while (read(fd_.get(), &info, sizeof info) > 0) {
-  }
+  while (read(fd_.get(), &info, sizeof info) > 0) {}
 }
 
 void ChildSignal::wait(Nanos timeout) const {
@@ -37,9 +36,7 @@ void ChildSignal::wait(Nanos timeout) const {
 Reaped reap_child(int pid) {
   int status = 0;
   pid_t got = 0;
-  do {
-    got = waitpid(pid, &status, WNOHANG);
-  } while (got < 0 && errno == EINTR);
+  do { got = waitpid(pid, &status, WNOHANG); } while (got < 0 && errno == EINTR);
   if (got == pid) return Reaped::yes;
   return got == 0 ? Reaped::still_alive : Reaped::no_child;
 }

@@ -1,10 +1,10 @@
 #include "sys/detach.hpp"
 
-#include <cerrno>
-#include <csignal>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cerrno>
+#include <csignal>
 
 #include "sys/error.hpp"
 #include "sys/fd.hpp"
@@ -25,8 +25,7 @@ pid_t vfork_group_leader() {
 
 void reap_leader(pid_t leader) {
   int status = 0;
-  while (waitpid(leader, &status, 0) < 0 && errno == EINTR) {
-  }
+  while (waitpid(leader, &status, 0) < 0 && errno == EINTR) {}
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ class ForkMark {
 
  private:
   explicit ForkMark(volatile unsigned char* page) : page_(page) {}
-  volatile unsigned char* page_;   // volatile: fork() is no barrier that the compiler knows of
+  volatile unsigned char* page_;  // volatile: fork() is no barrier that the compiler knows of
 };
 
 }  // namespace holdfast::sys

@@ -1,12 +1,12 @@
 #include "sys/origin.hpp"
 
-#include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
 
 #include "sys/error.hpp"
 #include "sys/fd.hpp"

@@ -1,8 +1,8 @@
 #include "worker/brood.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <csignal>
-#include <unistd.h>
 #include <unordered_set>
 #include <utility>
 
@@ -20,9 +20,7 @@ constexpr Nanos kEndLimit = std::chrono::seconds(10);
 
 }  // namespace
 
-void Brood::add(int pid, UniqueFd pidfd, Origin origin) {
-  workers_.insert_or_assign(pid, Worker{std::move(pidfd), std::move(origin)});
-}
+void Brood::add(int pid, UniqueFd pidfd, Origin origin) { workers_.insert_or_assign(pid, Worker{std::move(pidfd), std::move(origin)}); }
 
 int Brood::pidfd_of(int pid) const {
   const auto found = workers_.find(pid);

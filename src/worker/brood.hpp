@@ -19,7 +19,7 @@ namespace holdfast::worker {
 class Brood {
  public:
   void add(int pid, UniqueFd pidfd, Origin origin);
-  int pidfd_of(int pid) const;                      // -1: no worker of ours
+  int pidfd_of(int pid) const;  // -1: no worker of ours
   /// A worker was reaped. `left_alone`: what it started may stay.
   Origin remove(int pid, bool left_alone);
 

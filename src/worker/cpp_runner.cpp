@@ -9,9 +9,7 @@ namespace holdfast::worker {
 RunAnswer CppRunner::run(const ItemCall& call) {
   try {
     result_ = handler_(call.payload);
-  } catch (const std::exception& error) {
-    return raised(error.what());
-  } catch (...) {
+  } catch (const std::exception& error) { return raised(error.what()); } catch (...) {
     return raised("an exception that is no std::exception");
   }
   RunAnswer answer;

@@ -17,13 +17,13 @@ class CppRunner : public Runner {
  public:
   explicit CppRunner(Handler handler) : handler_(std::move(handler)) {}
 
-  void add_function(FunctionId, ByteSpan) override {}      // a C++ pool has one function: the handler it was forked with
+  void add_function(FunctionId, ByteSpan) override {}  // a C++ pool has one function: the handler it was forked with
   void forget_function(FunctionId) override {}
   RunAnswer run(const ItemCall& call) override;
   RunAnswer failed(std::string_view why, int err_no, bool result_phase) override;
   void write_large(std::byte* to) override;
   void release() override;
-  IdleAnswer check_signals() override { return {}; }       // C++ handlers run at once, in the kernel's way
+  IdleAnswer check_signals() override { return {}; }  // C++ handlers run at once, in the kernel's way
   void wait_begin() override {}
   void wait_end() override {}
   void flush_in_forked_child() override;

@@ -1,8 +1,8 @@
 #include "worker/cpp_zygote.hpp"
 
+#include <unistd.h>
 #include <cstdio>
 #include <exception>
-#include <unistd.h>
 #include <utility>
 
 #include "sys/error.hpp"
@@ -26,9 +26,7 @@ bool initialize(const std::function<void()>& initializer, int socket) {
   try {
     initializer();
     return true;
-  } catch (const std::exception& error) {
-    report_init_failed(socket, error.what());
-  } catch (...) {
+  } catch (const std::exception& error) { report_init_failed(socket, error.what()); } catch (...) {
     report_init_failed(socket, "the initializer threw an exception that is no std::exception");
   }
   return false;

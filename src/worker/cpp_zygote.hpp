@@ -10,12 +10,12 @@
 namespace holdfast::worker {
 
 struct CppZygote {
-  UniqueFd pool_socket;                     // the zygote's end
-  int bell_fd = -1;                         // both stay the caller's
+  UniqueFd pool_socket;  // the zygote's end
+  int bell_fd = -1;      // both stay the caller's
   int parent_pidfd = -1;
   Handler handler;
-  std::function<void()> initializer;        // in each worker before its first item; may throw: the worker's start has failed
-  std::function<void()> in_zygote;          // first thing in the forked zygote: drop the descriptors that belong to the pool alone
+  std::function<void()> initializer;  // in each worker before its first item; may throw: the worker's start has failed
+  std::function<void()> in_zygote;    // first thing in the forked zygote: drop the descriptors that belong to the pool alone
 };
 
 /// Forks the zygote; returns its pid (a child of the caller, to be waited for). stdio is flushed first, or unflushed text would be

@@ -1,8 +1,8 @@
 #include "worker/enrol.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <csignal>
-#include <unistd.h>
 #include <utility>
 
 #include "ring/control.hpp"
@@ -18,7 +18,7 @@ namespace {
 using ring::Message;
 using ring::MessageType;
 
-constexpr int kOomScore = 500;                        // the growing worker is shot, not its parent
+constexpr int kOomScore = 500;  // the growing worker is shot, not its parent
 constexpr std::size_t kErrorTextLimit = 32 * 1024;
 
 // From here to the second set_parent_death_signal the kernel alone guards against the parent's death; after it the watcher does,

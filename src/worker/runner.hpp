@@ -18,7 +18,7 @@ struct ItemCall {
   FunctionId function = 0;
   std::uint16_t call_mode = 0;
   std::uint16_t flags = 0;
-  ByteSpan payload;                // valid during run() only
+  ByteSpan payload;  // valid during run() only
 };
 
 /// What came of one item. Either `bytes` (at most ring::kInlineLimit, valid until release()), or `large_size` > 0: the loop finds
@@ -28,21 +28,21 @@ struct RunAnswer {
   ring::ResultKind kind = ring::ResultKind::done;
   ByteSpan bytes;
   std::size_t large_size = 0;
-  int exit_code = 0;               // leave: no result; the process ends with this code
+  int exit_code = 0;  // leave: no result; the process ends with this code
 };
 
 /// What signal handlers did that ran between two tasks.
 struct IdleAnswer {
   enum class Next : std::uint8_t { go_on, note, leave } next = Next::go_on;
-  ByteSpan note;                   // note: a warning that belongs to no task; valid until the next call
-  int exit_code = 0;               // leave
+  ByteSpan note;      // note: a warning that belongs to no task; valid until the next call
+  int exit_code = 0;  // leave
 };
 
 class Runner {
  public:
   virtual ~Runner() = default;
 
-  virtual void add_function(FunctionId function, ByteSpan bytes) = 0;   // copies the bytes
+  virtual void add_function(FunctionId function, ByteSpan bytes) = 0;  // copies the bytes
   virtual void forget_function(FunctionId function) = 0;
   virtual RunAnswer run(const ItemCall& call) = 0;
   /// A result for an item that could not be run, or whose result could not be stored (`err_no`: why, as errno; 0 = none).

@@ -17,7 +17,7 @@ constexpr Nanos kWatchfulPiece = std::chrono::milliseconds(50);
 constexpr Nanos kWatchfulTime = std::chrono::seconds(1);
 // The pool reads results all the time; it is only slow when it was stopped. Then look for `cancelled` so often.
 constexpr Nanos kRoomPiece = std::chrono::milliseconds(200);
-constexpr std::size_t kFrameOverhead = 128;   // more than any result frame's header and padding
+constexpr std::size_t kFrameOverhead = 128;  // more than any result frame's header and padding
 
 constexpr std::uint32_t kPhaseRunning = 1;
 
@@ -88,19 +88,11 @@ TaskLoop::Step TaskLoop::idle() {
 
 TaskLoop::Step TaskLoop::handle(const ring::TaskFrame& frame) {
   switch (frame.type) {
-    case ring::TaskFrameType::function:
-      return add_function(frame);
-    case ring::TaskFrameType::forget_function:
-      runner_.forget_function(frame.function);
-      return Step::go_on;
-    case ring::TaskFrameType::chunk:
-      open_chunk(frame);
-      return Step::go_on;
-    case ring::TaskFrameType::item:
-      return run_item(frame);
-    case ring::TaskFrameType::buffer_gone:
-      buffers_.gone(frame.buffer);
-      return Step::go_on;
+    case ring::TaskFrameType::function: return add_function(frame);
+    case ring::TaskFrameType::forget_function: runner_.forget_function(frame.function); return Step::go_on;
+    case ring::TaskFrameType::chunk: open_chunk(frame); return Step::go_on;
+    case ring::TaskFrameType::item: return run_item(frame);
+    case ring::TaskFrameType::buffer_gone: buffers_.gone(frame.buffer); return Step::go_on;
   }
   return leave(1);  // next_task() hands out no other type
 }
@@ -133,7 +125,7 @@ const TaskLoop::Chunk* TaskLoop::find_chunk(ChunkId id) const {
 
 TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
   const Chunk* chunk = find_chunk(frame.chunk);
-  if (chunk == nullptr) return leave(1);                            // an item of no chunk: the pool's own error
+  if (chunk == nullptr) return leave(1);                             // an item of no chunk: the pool's own error
   if (!channel_.claim(chunk->slot, frame.item)) return Step::go_on;  // taken back before it began
   const Time started = item_end_ != Time{0} ? item_end_ : sys::now();
   channel_.set_progress(frame.chunk, frame.item, started, kPhaseRunning);

@@ -55,9 +55,9 @@ class TaskLoop {
   Runner& runner_;
   sys::ForkMark mark_;
   WorkerBuffers buffers_;
-  std::array<Chunk, ring::kChunkSlots> chunks_{};   // by slot
-  std::uint32_t current_ = 0;                       // slot of the chunk that the last item belonged to
-  Time item_end_{0};                                // end of the last item while no sleep came after it: the next one's start
+  std::array<Chunk, ring::kChunkSlots> chunks_{};  // by slot
+  std::uint32_t current_ = 0;                      // slot of the chunk that the last item belonged to
+  Time item_end_{0};                               // end of the last item while no sleep came after it: the next one's start
   int exit_code_ = 0;
 };
 

@@ -1,7 +1,7 @@
 #include "worker/tree.hpp"
 
-#include <csignal>
 #include <unistd.h>
+#include <csignal>
 
 #include "sys/pidfd.hpp"
 #include "sys/procfs.hpp"

@@ -1,8 +1,8 @@
 #include "worker/watcher.hpp"
 
+#include <unistd.h>
 #include <array>
 #include <csignal>
-#include <unistd.h>
 #include <utility>
 
 #include "sys/clock.hpp"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kParentTag = 1;
 constexpr std::uint64_t kWakeTag = 2;
-constexpr int kRounds = 20;                       // a tree that still grows after so many is left to its group and the zygote
+constexpr int kRounds = 20;  // a tree that still grows after so many is left to its group and the zygote
 constexpr Nanos kZygoteLimit = std::chrono::milliseconds(100);
 constexpr std::size_t kStackBytes = 128 * 1024;
 
@@ -66,8 +66,7 @@ void Watcher::watch() {
 }
 
 void Watcher::take_all_along() {
-  for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {
-  }
+  for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
   // Daemons hang below the zygote, which is about to kill them and us. If it went with the parent, or is stuck, they hang below a
   // stranger and only their origin tells. Not getppid(): the kernel changes it thread by thread, and wakes us before it is our turn.
   if (charge_.zygote_pidfd) (void)sys::pidfd_wait_exited(charge_.zygote_pidfd.get(), kZygoteLimit);

@@ -20,9 +20,9 @@ namespace holdfast::worker {
 class Watcher {
  public:
   struct Charge {
-    int parent_pidfd = -1;    // whose death is waited for
-    UniqueFd zygote_pidfd;    // while it lives, it kills the orphans, and us
-    int group = 0;            // the group noted at enrolment: killed only while we are still in it
+    int parent_pidfd = -1;  // whose death is waited for
+    UniqueFd zygote_pidfd;  // while it lives, it kills the orphans, and us
+    int group = 0;          // the group noted at enrolment: killed only while we are still in it
     Origin origin;
   };
   static Result<std::unique_ptr<Watcher>> start(Charge charge);

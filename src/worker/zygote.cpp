@@ -1,11 +1,11 @@
 #include "worker/zygote.hpp"
 
+#include <unistd.h>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <string>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -63,7 +63,7 @@ class Zygote {
   std::optional<sys::Epoll> epoll_;
   std::optional<sys::ChildSignal> child_signal_;
   struct sigaction callers_child_action_ = {};
-  std::string callers_name_;   // in top and ps: workers show it again
+  std::string callers_name_;  // in top and ps: workers show it again
   std::string tag_prefix_;
   Brood brood_;
 };
@@ -124,14 +124,9 @@ bool Zygote::handle_message() {
   if (!got.ok()) return got.error().code == ErrorCode::timed_out;
   if (got->eof || !ring::check_message(request, ring::Route::pool_to_zygote, got->fds.size()).ok()) return false;
   switch (request.type) {
-    case MessageType::start:
-      start(request, std::move(got->fds));
-      return true;
-    case MessageType::reap:
-      reap(request);
-      return true;
-    default:
-      return false;  // stop_zygote
+    case MessageType::start: start(request, std::move(got->fds)); return true;
+    case MessageType::reap: reap(request); return true;
+    default: return false;  // stop_zygote
   }
 }
 

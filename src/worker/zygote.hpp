@@ -20,9 +20,9 @@ struct ZygoteConfig {
   UniqueFd pool_socket;
   int bell_fd = -1;
   int parent_pidfd = -1;
-  sigset_t worker_mask = {};                            // the caller's, before the launcher blocked all signals
-  std::function<int()> fork;                            // as fork(); empty = plain fork()
-  std::function<int(WorkerSeed&&)> run_worker;          // in the child: its whole life; returns the exit code
+  sigset_t worker_mask = {};                    // the caller's, before the launcher blocked all signals
+  std::function<int()> fork;                    // as fork(); empty = plain fork()
+  std::function<int(WorkerSeed&&)> run_worker;  // in the child: its whole life; returns the exit code
 };
 
 /// Serves until the end; returns the zygote's exit code. In a forked worker it does not return: the child leaves with _exit.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make faults`: the full product of causes, moments and methods, the odd values and the crowds, with a table at the end.
 
-    python tests/faults/run_all.py [--jobs 2] [--starts fork,forkserver,spawn] [--only TEXT] [--part i/n] [--pairwise] [--stdlib] [--case JSON]
+    python tests/faults/run_all.py [--jobs 2] [--starts fork,forkserver,spawn] [--only TEXT] [--skip TEXT] [--part i/n] [--pairwise] [--stdlib] [--case JSON]
 
 Writes one JSON line per case to --out (build/faults/<kind of run>.jsonl by default). Exit code 0 when every case held. With --stdlib the
 same cases run on the standard pool under a limit of 3 s, to show that they are real: the table then counts hangs.
@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="runners at a time")
     parser.add_argument("--starts", default="fork", help="start methods, separated by commas")
     parser.add_argument("--only", default="", help="run only cases whose name contains this")
+    parser.add_argument("--skip", default="", help="leave out cases whose name contains this")
     parser.add_argument("--part", default="0/1", help="i/n: every n-th case, from the i-th")
     parser.add_argument("--pairwise", action="store_true", help="the covering part that `make test` runs")
     parser.add_argument("--stdlib", action="store_true", help="the standard pool instead of holdfast")
@@ -45,6 +46,8 @@ def chosen(options: argparse.Namespace) -> list[dict[str, Any]]:
     cases = matrix.pairwise() if options.pairwise else matrix.full_product(starts)
     cases += values.all_cases(starts) + crowd.all_cases()
     cases = [case for case in cases if options.only in matrix.name(case)]
+    if options.skip:
+        cases = [case for case in cases if options.skip not in matrix.name(case)]
     index, count = map(int, options.part.split("/"))
     return cases[index::count]
 

@@ -36,7 +36,7 @@ TEST(ReapChild, SaysAliveAndNoChild) {
   if (child == 0) {
     close(line[1]);
     char byte;
-    _exit(static_cast<int>(read(line[0], &byte, 1)));   // 0 at the end of file
+    _exit(static_cast<int>(read(line[0], &byte, 1)));  // 0 at the end of file
   }
   EXPECT_EQ(reap_child(child), Reaped::still_alive);
   close(line[1]);

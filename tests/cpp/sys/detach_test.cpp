@@ -1,10 +1,10 @@
 // What: a group of one's own without leading it, an empty stdin, and the mark that a fork wipes.
 #include "sys/detach.hpp"
 
-#include <csignal>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 #include "sys/fork_mark.hpp"
 
@@ -25,7 +25,7 @@ TEST(JoinNewGroup, LeavesTheWayToSetsidOpen) {
   EXPECT_EQ(in_child([] {
               const auto group = join_new_group();
               if (!group.ok() || getpgrp() != group.value() || group.value() == getpid()) return 1;
-              if (waitpid(-1, nullptr, WNOHANG) != -1) return 2;   // the leader is reaped
+              if (waitpid(-1, nullptr, WNOHANG) != -1) return 2;  // the leader is reaped
               return setsid() == getpid() ? 0 : 3;
             }),
             0);

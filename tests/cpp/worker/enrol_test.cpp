@@ -3,17 +3,17 @@
 
 #include <algorithm>
 
-#include <csignal>
-#include <cstdlib>
 #include <fcntl.h>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <stdexcept>
-#include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <stdexcept>
+#include <string>
 
 #include "sys/pidfd.hpp"
 #include "sys/procfs.hpp"
@@ -35,7 +35,8 @@ std::string describe_signals() {
   struct sigaction child = {};
   sigaction(SIGCHLD, nullptr, &child);
   return std::string(sigismember(&mask, SIGUSR2) == 1 ? "usr2 blocked" : "usr2 open") +
-         (sigismember(&mask, SIGTERM) == 1 ? ", term blocked" : ", term open") + (child.sa_handler == SIG_IGN ? ", chld ignored" : ", chld default");
+         (sigismember(&mask, SIGTERM) == 1 ? ", term blocked" : ", term open") +
+         (child.sa_handler == SIG_IGN ? ", chld ignored" : ", chld default");
 }
 
 std::vector<std::byte> inquire(ByteSpan item) {
@@ -102,7 +103,7 @@ TEST(Enrol, GivesTheCallersMaskAndChildDispositionBack) {
   {
     FakePool pool(inquire);
     EXPECT_EQ(pool.run(*pool.start_worker(), "signals").text, "usr2 blocked, term open, chld ignored");
-    ASSERT_NE(signal(SIGCHLD, SIG_DFL), SIG_ERR);   // before the zygote ends, or its status were lost
+    ASSERT_NE(signal(SIGCHLD, SIG_DFL), SIG_ERR);  // before the zygote ends, or its status were lost
   }
   ASSERT_EQ(pthread_sigmask(SIG_UNBLOCK, &only_usr2, nullptr), 0);
 }

@@ -1,11 +1,11 @@
 #include "worker/fake_pool.hpp"
 
-#include <csignal>
-#include <cstdlib>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
+#include <cstdlib>
 
 #include "sys/clock.hpp"
 #include "sys/memfd.hpp"
@@ -20,7 +20,7 @@ namespace {
 void must(bool good, const char* what) {
   if (good) return;
   ADD_FAILURE() << what;
-  std::abort();   // the rest of the test would hang or lie
+  std::abort();  // the rest of the test would hang or lie
 }
 
 bool readable(int fd, Nanos patience) {
@@ -83,7 +83,7 @@ FakePool::~FakePool() {
 }
 
 int FakePool::await_zygote() {
-  if (!sys::pidfd_wait_exited(zygote_pidfd_.get(), kPatience)) (void)kill(zygote_pid_, SIGKILL);   // then the status tells
+  if (!sys::pidfd_wait_exited(zygote_pidfd_.get(), kPatience)) (void)kill(zygote_pid_, SIGKILL);  // then the status tells
   int status = -1;
   (void)waitpid(zygote_pid_, &status, 0);
   zygote_pid_ = 0;
@@ -107,7 +107,7 @@ void FakePool::send_to_zygote(ring::MessageType type, int pid, std::int64_t a) {
   message.pid = pid;
   message.a = a;
   message.worker = type == ring::MessageType::start ? 1 : 0;
-  (void)sys::send_pod(line_.get(), message);   // a dead zygote shows in the answer that does not come
+  (void)sys::send_pod(line_.get(), message);  // a dead zygote shows in the answer that does not come
 }
 
 std::unique_ptr<FakeWorker> FakePool::start_worker(bool ready, bool good_ring) {

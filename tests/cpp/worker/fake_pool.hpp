@@ -29,7 +29,7 @@ struct FakeWorker {
   int group = 0;
   std::unique_ptr<ring::ParentChannel> channel;
   std::vector<std::unique_ptr<ring::SharedBuffer>> result_buffers;
-  std::uint32_t chunks = 0;   // sent so far
+  std::uint32_t chunks = 0;  // sent so far
 
   /// The slot for the next chunk: tests never have 64 in flight, so the one used 64 chunks ago is free.
   std::uint32_t next_slot();

@@ -1,13 +1,13 @@
 // What: the task loop with a real worker: claims, results of any size, failures, forked children, closing, cancelling, sleeping.
 #include "worker/task_loop.hpp"
 
-#include <csignal>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <stdexcept>
-#include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
+#include <fstream>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "sys/pidfd.hpp"
@@ -31,7 +31,7 @@ void await_signal() {
 std::vector<std::byte> act(ByteSpan item) {
   const std::string text = text_of(item);
   if (text == "throw") throw std::runtime_error("thrown on purpose");
-  if (text == "throw int") throw 42;   // NOLINT(hicpp-exception-baseclass): the point of the test
+  if (text == "throw int") throw 42;  // NOLINT(hicpp-exception-baseclass): the point of the test
   if (text == "throw much") throw std::runtime_error(std::string(kBig, 'm'));
   if (text == "big") return std::vector<std::byte>(kBig, std::byte{'b'});
   if (text == "fork") return bytes_of(fork() == 0 ? "child" : "parent");

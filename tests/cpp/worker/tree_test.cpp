@@ -1,11 +1,11 @@
 // What: whose a process is, by mapping and by environment, and killing what hangs below one.
 #include "worker/tree.hpp"
 
-#include <csignal>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 #include "sys/fd.hpp"
 #include "sys/memfd.hpp"

@@ -2,13 +2,13 @@
 // A process forked here plays the caller: it owns the pool, reports pids through a pipe and is then killed.
 #include "worker/watcher.hpp"
 
-#include <algorithm>
-#include <csignal>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
+#include <csignal>
+#include <string>
 #include <utility>
 
 #include "sys/clock.hpp"
@@ -86,7 +86,7 @@ constexpr int kFamily = 4;
 struct Scene {
   UniqueFd caller;
   UniqueFd zygote;
-  std::vector<UniqueFd> others;   // two workers and their families
+  std::vector<UniqueFd> others;  // two workers and their families
   std::vector<int> worker_pids;
 };
 
@@ -115,7 +115,7 @@ UniqueFd hold(int pid) {
 }
 
 Scene set_scene() {
-  EXPECT_TRUE(sys::set_child_subreaper(true).ok());   // orphans of the zygote end here, so that the test leaves no zombie
+  EXPECT_TRUE(sys::set_child_subreaper(true).ok());  // orphans of the zygote end here, so that the test leaves no zombie
   const Line line;
   const int caller = fork();
   if (caller == 0) play_caller(line);
@@ -137,12 +137,11 @@ void expect_all_gone(const Scene& scene) {
   const Time limit = sys::now() + kGoneWithin;
   for (const UniqueFd& process : scene.others) {
     EXPECT_TRUE(sys::pidfd_wait_exited(process.get(), std::max(limit - sys::now(), Nanos{0})));
-    (void)sys::pidfd_send_signal(process.get(), SIGKILL);   // a failed test must not leave it behind
+    (void)sys::pidfd_send_signal(process.get(), SIGKILL);  // a failed test must not leave it behind
   }
   EXPECT_TRUE(sys::pidfd_wait_exited(scene.zygote.get(), kGoneWithin));
   (void)sys::pidfd_send_signal(scene.zygote.get(), SIGKILL);
-  while (waitpid(-1, nullptr, 0) > 0) {
-  }
+  while (waitpid(-1, nullptr, 0) > 0) {}
   EXPECT_TRUE(sys::set_child_subreaper(false).ok());
 }
 
@@ -162,7 +161,7 @@ TEST(ParentDeath, TakesStoppedWorkersAlong) {
 TEST(ParentDeath, TogetherWithTheZygotesIsNoWayOut) {
   const Scene scene = set_scene();
   for (const int pid : scene.worker_pids) ASSERT_EQ(kill(pid, SIGSTOP), 0);
-  ASSERT_TRUE(sys::pidfd_send_signal(scene.zygote.get(), SIGSTOP).ok());   // so that it can do nothing in between
+  ASSERT_TRUE(sys::pidfd_send_signal(scene.zygote.get(), SIGSTOP).ok());  // so that it can do nothing in between
   ASSERT_TRUE(sys::pidfd_send_signal(scene.caller.get(), SIGKILL).ok());
   ASSERT_TRUE(sys::pidfd_send_signal(scene.zygote.get(), SIGKILL).ok());
   expect_all_gone(scene);

@@ -1,13 +1,13 @@
 // What: the zygote with real processes: births, deaths, reaping on the pool's word only, leftovers, its own end.
 #include "worker/zygote.hpp"
 
-#include <csignal>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdexcept>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
+#include <stdexcept>
 
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
@@ -71,7 +71,7 @@ TEST(ZygoteReap, LeavesTheZombieUntilItIsToldTo) {
   auto worker = pool.start_worker();
   ASSERT_EQ(kill(worker->pid, SIGKILL), 0);
   ASSERT_TRUE(sys::pidfd_wait_exited(worker->pidfd.get(), kPatience));
-  EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");   // gives the zygote every chance to reap it
+  EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // gives the zygote every chance to reap it
   EXPECT_EQ(sys::read_stat(worker->pid).value().state, 'Z');
   const auto reaped = pool.bury(*worker, 1);
   ASSERT_EQ(reaped.type, ring::MessageType::reaped);
@@ -124,7 +124,7 @@ TEST_P(ZygoteLeftovers, OfACleanlyRecycledWorkerStayUntilThePoolEnds) {
     ASSERT_EQ(pool.bury(*recycled, 0).a, 0);
     ASSERT_EQ(kill(other->pid, SIGKILL), 0);
     ASSERT_EQ(pool.bury(*other, 1).pid, other->pid);
-    EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");   // the clean-up after `reaped` is over now
+    EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // the clean-up after `reaped` is over now
     EXPECT_FALSE(is_gone_or_zombie(daemon));
   }
   EXPECT_TRUE(is_gone_or_zombie(daemon));
@@ -136,7 +136,7 @@ TEST(ZygoteEnd, StopKillsWorkersAndOrphansAndExitsZero) {
   FakePool pool(daemonise_on_request);
   auto worker = pool.start_worker();
   const int daemon = std::stoi(pool.run(*worker, "forked").text);
-  ASSERT_EQ(kill(worker->pid, SIGSTOP), 0);   // a stopped one, too
+  ASSERT_EQ(kill(worker->pid, SIGSTOP), 0);  // a stopped one, too
   pool.send_to_zygote(ring::MessageType::stop_zygote);
   EXPECT_EQ(pool.await_zygote(), 0);
   EXPECT_TRUE(sys::pidfd_exited(worker->pidfd.get()));
