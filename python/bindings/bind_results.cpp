@@ -122,6 +122,7 @@ void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
   if (self->is_map) {
     PyObject* failure = nullptr;
     PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure);
+    if (failure == nullptr && items.size() < self->items) failure = ended_error(as_core(self->core));   // a slice came too late: terminated
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);

@@ -3,6 +3,7 @@
 // Call modes (python_runner.cpp has the other half): 0 = f(x), 1 = f(*x), 2 = f(*args, **kwds) with the payload (args, kwds).
 #include "submit.hpp"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace {
 constexpr std::uint16_t kCallArguments = 1;
 constexpr std::uint16_t kCallArgumentsAndKeywords = 2;
 constexpr std::uint64_t kWindowChunksPerWorker = 4;
+constexpr Py_ssize_t kSliceItems = 16'384;   // some hundred microseconds of encoding
 
 bool check_count(const char* name, Py_ssize_t count, Py_ssize_t wanted) {
   if (count == wanted) return true;
@@ -22,11 +24,20 @@ bool check_count(const char* name, Py_ssize_t count, Py_ssize_t wanted) {
   return false;
 }
 
+/// PoolBrokenError or PoolAbortedError, with the reason. Always false.
+bool raise_stopped(CoreObject* core) {
+  PyObject* maker = error_class("stopped");
+  PyObject* error = maker == nullptr ? nullptr : PyObject_CallOneArg(maker, reinterpret_cast<PyObject*>(core));
+  if (error != nullptr) restore_exception(error);
+  return false;
+}
+
 /// Before any argument is looked at, as in the standard pool.
 bool check_running(CoreObject* core) {
   switch (core->engine->state()) {
     case pool::EngineState::running: return true;
-    case pool::EngineState::broken: (void)set_error({ErrorCode::broken, 0, "submit", core->engine->broken_reason()}); return false;
+    case pool::EngineState::broken:
+    case pool::EngineState::aborted: return raise_stopped(core);
     default: (void)set_error({ErrorCode::closed, 0, "submit", ""}); return false;
   }
 }
@@ -53,10 +64,23 @@ PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest&& request)
   return result;
 }
 
-/// The items of an exact list, which may change its size while its elements are pickled.
-bool add_list(CoreObject* core, Encoder& encoder, PyObject* list, pool::ItemBatch& batch) {
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
-    PyObject* item = Py_NewRef(PyList_GET_ITEM(list, i));
+/// What a map can be cut into slices of: an exact list (which may change its size while its elements are pickled) or a range. Reading either runs
+/// no code of the user's and cannot fail midway; anything else is read to its end before a single item is sent.
+struct Sliceable {
+  PyObject* list = nullptr;        // borrowed
+  PyObject* iterator = nullptr;    // of a range; owned
+  Py_ssize_t at = 0;
+  PyObject* next() {               // new reference; nullptr at the end
+    if (iterator != nullptr) return PyIter_Next(iterator);
+    return at < PyList_GET_SIZE(list) ? Py_NewRef(PyList_GET_ITEM(list, at++)) : nullptr;
+  }
+};
+
+/// Up to `most` items. False with a Python error set.
+bool add_slice(CoreObject* core, Encoder& encoder, Sliceable& source, Py_ssize_t most, pool::ItemBatch& batch) {
+  for (Py_ssize_t i = 0; i < most; ++i) {
+    PyObject* item = source.next();
+    if (item == nullptr) return PyErr_Occurred() == nullptr;
     const bool added = add_item(core, encoder, item, batch);
     Py_DECREF(item);
     if (!added) return false;
@@ -108,6 +132,53 @@ PyObject* make_empty(PyObject* result) {
   return result;
 }
 
+/// The handle of a map that failed while it was being submitted: what has not begun is cancelled, the error stays.
+PyObject* give_up(CoreObject* core, PyObject* result) {
+  PyObject* error = take_exception();
+  const pool::JobRef job = as_result(result)->job;
+  (void)core->engine->close_input(job);   // fails only when it is closed already
+  core->engine->cancel(job, 0, core->engine->job_size(*job), /*kill=*/false);
+  if (const auto listed = core->undelivered.find(pool::Engine::job_id(*job)); listed != core->undelivered.end()) {
+    PyObject* held = listed->second;
+    core->undelivered.erase(listed);
+    Py_DECREF(held);
+  }
+  Py_DECREF(result);
+  restore_exception(error);
+  return nullptr;
+}
+
+/// The map of `total` items. A long one is submitted in slices of whole chunks: the workers run while the rest is still being encoded. Steals
+/// `result`.
+PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& request, Sliceable source, Py_ssize_t total, PyObject* chunksize) {
+  Encoder encoder(core->main_by_value);
+  Py_ssize_t slice = 0;
+  if (chunk_size_from(chunksize, static_cast<std::uint64_t>(total), core->workers, request.chunk_size)) {
+    const auto chunk = static_cast<Py_ssize_t>(std::clamp<std::uint64_t>(request.chunk_size, 1, static_cast<std::uint64_t>(std::max<Py_ssize_t>(total, 1))));
+    slice = (kSliceItems + chunk - 1) / chunk * chunk;
+  }
+  if (slice == 0 || !add_slice(core, encoder, source, slice, request.items)) {
+    Py_DECREF(result);
+    return nullptr;
+  }
+  if (request.items.empty()) return make_empty(result);
+  as_result(result)->items = request.items.count();
+  request.open = total > slice;
+  const bool more = request.open;
+  result = submit(core, result, std::move(request));
+  if (result == nullptr || !more) return result;
+  const pool::JobRef job = as_result(result)->job;
+  for (;;) {
+    pool::ItemBatch batch;
+    if (!add_slice(core, encoder, source, slice, batch)) return give_up(core, result);
+    const std::uint64_t added = batch.count();
+    as_result(result)->items += added;   // also those that a terminated pool refuses: they have no outcome, and the result says so
+    if (added == 0 || !core->engine->extend(job, std::move(batch))) break;
+  }
+  (void)core->engine->close_input(job);   // fails only when terminate() has closed it
+  return result;
+}
+
 }  // namespace
 
 PyObject* core_apply_async(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
@@ -142,14 +213,28 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   pool::JobRequest request;
   request.function = intern(core, function);
   if (request.function == nullptr) return nullptr;
-  Encoder encoder(core->main_by_value);
-  const bool is_list = PyList_CheckExact(iterable);
-  if (!(is_list ? add_list(core, encoder, iterable, request.items) : add_iterable(core, encoder, iterable, request.items))) return nullptr;
-  if (!chunk_size_from(arguments[4], request.items.count(), core->workers, request.chunk_size)) return nullptr;
   request.call_mode = static_cast<std::uint16_t>(call_mode);
   request.policies = policy->policies;
   PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
   if (result == nullptr) return nullptr;
+  Sliceable source;
+  if (PyList_CheckExact(iterable)) source.list = iterable;
+  else if (PyRange_Check(iterable)) source.iterator = PyObject_GetIter(iterable);
+  if (source.list != nullptr || source.iterator != nullptr) {
+    const Py_ssize_t total = PyObject_Size(iterable);   // a range too long to count raises OverflowError
+    if (total >= 0) result = submit_slices(core, result, std::move(request), source, total, arguments[4]);
+    else Py_CLEAR(result);
+    Py_XDECREF(source.iterator);
+    return result;
+  }
+  Encoder encoder(core->main_by_value);
+  const bool good = PyErr_Occurred() == nullptr && add_iterable(core, encoder, iterable, request.items) &&
+                    chunk_size_from(arguments[4], request.items.count(), core->workers, request.chunk_size);
+  if (!good) {
+    Py_DECREF(result);
+    return nullptr;
+  }
+  as_result(result)->items = request.items.count();
   return request.items.empty() ? make_empty(result) : submit(core, result, std::move(request));
 }
 

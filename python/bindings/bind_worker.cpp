@@ -106,7 +106,11 @@ int run_in_worker(PyObject* run, WorkerSeed&& seed) {
   if (code != nullptr) result = static_cast<int>(PyLong_AsLong(code));
   if (PyErr_Occurred() != nullptr) {
     result = 1;
-    PyErr_Print();
+    if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+      PyErr_Clear();  // PyErr_Print() would leave by exit(), with what belongs to the zygote
+    } else {
+      PyErr_Print();
+    }
   }
   return result;
 }

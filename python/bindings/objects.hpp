@@ -58,6 +58,7 @@ struct ResultObject {
   PyObject* partial;               // once collected with a failure, of a map: {index: result}
   pool::JobRef job;
   Policies policies;
+  std::uint64_t items;             // of a map: how many there are to be
   bool is_map;
   bool collected;
   bool collecting;

@@ -237,6 +237,11 @@ def _broken(core: Core) -> PoolBrokenError:
     return error
 
 
+def stopped(core: Core) -> BaseException:
+    """Make the exception for a call to a pool that is broken or aborted. Called by the extension (bind_submit.cpp)."""
+    return _broken(core) if core.state == "broken" else _aborted(core, Task("this call"))
+
+
 def failure(
     kind: str, report: ExitReport | None, attempts: int, function: object, item: int | None, core: Core
 ) -> BaseException:

@@ -127,7 +127,9 @@ class Pool(multiprocessing.pool.Pool):
             launcher.launch(core)
             core.start()
             # Ends the engine when the pool is collected and at the interpreter's exit, before the standard library's own clean-up.
-            self._terminate = util.Finalize(self, _services.end, args=(core, float(options.grace)), exitpriority=15)
+            self._terminate = util.Finalize(
+                self, _services.end, args=(core, self._handles, float(options.grace)), exitpriority=15
+            )
             self._services = _services.start_threads(core, launcher)
             core.wait_started(60.0)
         except BaseException:
@@ -144,6 +146,8 @@ class Pool(multiprocessing.pool.Pool):
         core = self.__dict__.get("_core")
         if core is None:
             return _INIT
+        if os.getpid() != self._pid:
+            return _TERMINATE  # a copy in a forked child: the workers are the parent's
         return {"running": _RUN, "closed": _CLOSE}.get(core.state, _TERMINATE)
 
     @property
@@ -172,7 +176,7 @@ class Pool(multiprocessing.pool.Pool):
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     def __del__(self, _warn: Any = warnings.warn, _run: str = _RUN) -> None:
-        if self._state == _run and os.getpid() == self._pid:
+        if self._state == _run:
             _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
     # --- calls ------------------------------------------------------------------------------------------------------------
@@ -362,7 +366,7 @@ class Pool(multiprocessing.pool.Pool):
 
     def close(self) -> None:
         """Take no more work; workers leave when all that was submitted is done."""
-        if self._state == _RUN and os.getpid() == self._pid:
+        if self._state == _RUN:
             self._core.close()
 
     def terminate(self) -> None:

@@ -15,6 +15,7 @@ from multiprocessing import process, spawn
 from typing import Any
 
 from . import _core, _zygote
+from ._handles import HandleList
 from ._results import deliver, deliver_note
 
 __all__ = [
@@ -140,7 +141,8 @@ def _restart(core: _core.Core, launcher: Launcher) -> None:
             return
 
 
-def end(core: _core.Core, grace: float) -> None:
+def end(core: _core.Core, handles: HandleList, grace: float) -> None:
     """Stop the engine of a pool that was dropped, or that the interpreter's exit finds."""
+    handles.forget()
     core.terminate(grace)
     core.wait_ended(grace + 10.0)

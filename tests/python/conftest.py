@@ -32,9 +32,12 @@ def _command(pid):
 def _children():
     found = []
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as file:
-            found += file.read().split()
-    return {f"{pid} {_command(pid)}" for pid in found}
+        try:
+            with open(f"/proc/self/task/{task}/children") as file:
+                found += file.read().split()
+        except FileNotFoundError:
+            pass  # the thread has just ended
+    return set(found)
 
 
 def eventually(condition, message, seconds=10.0):
@@ -45,6 +48,25 @@ def eventually(condition, message, seconds=10.0):
         time.sleep(0.005)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Remember failures: the traceback of a failed test keeps its pool alive, which is no leak."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_collections():
+    """Leave what the test tools have imported out of the collections that follow each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request):
     """After each test: no new child, thread or descriptor (memfds are descriptors)."""
@@ -53,8 +75,13 @@ def nothing_left_behind(request):
     threads, descriptors, children = set(threading.enumerate()), _descriptors(), _children()
     yield
     request.node.funcargs.clear()  # pytest keeps the test's pool alive until after this fixture
+    if request.node.stash.get(_FAILED, False):
+        return
     gc.collect()
-    eventually(lambda: _children() <= children, lambda: f"processes left: {_children() - children}")
+    eventually(
+        lambda: _children() <= children,
+        lambda: f"processes left: {[(pid, _command(pid)) for pid in _children() - children]}",
+    )
     eventually(
         lambda: set(threading.enumerate()) <= threads, lambda: f"threads left: {set(threading.enumerate()) - threads}"
     )

@@ -132,7 +132,9 @@ def fail_to_start():
     raise RuntimeError("no such database")
 
 
-def nested_map(class_name, numbers):
+def nested_map_of(pair):
+    """A pool inside a task."""
+    class_name, numbers = pair
     import holdfast
 
     with getattr(holdfast, class_name)(2) as pool:

@@ -1,0 +1,259 @@
+"""The end: terminate, with, the interpreter's exit, Ctrl-C. Programs run as processes of their own, with a time limit."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pool_tasks as tasks
+import pytest
+
+import holdfast
+from conftest import eventually
+
+HERE = os.path.dirname(__file__)
+
+
+def start(program):
+    """Run a program that finds the tasks; stdout is a pipe."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def finish(process, seconds=30):
+    """Wait; on a time-out kill what this test started and fail."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"did not end in {seconds} s\n{out}\n{err}")
+    return out, err, process.returncode
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ignore_term(path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tasks.touch(path)
+    time.sleep(60)
+
+
+def test_terminate_ends_within_grace_whatever_workers_do(tmp_path):
+    """P4: deaf to SIGTERM, stopped by SIGSTOP."""
+    started = str(tmp_path / "started")
+    pool = holdfast.Pool(2, grace=0.5)
+    result = pool.apply_async(ignore_term, (started,))
+    tasks.wait_for_file(started)
+    pids = [handle.pid for handle in pool._pool]
+    os.kill(pids[-1], signal.SIGSTOP)
+    begun = time.monotonic()
+    pool.terminate()
+    assert time.monotonic() - begun < 0.5 + 1.0
+    assert not any(map(alive, pids))
+    with pytest.raises(holdfast.PoolTerminatedError):
+        result.get(5)
+    pool.join()
+    pool.terminate()  # again: nothing happens
+
+
+def test_with_terminates(tmp_path):
+    """Leaving the block stops what runs."""
+    begun = time.monotonic()
+    with holdfast.Pool(2) as pool:
+        result = pool.map_async(tasks.sleep, [60] * 4)
+        pids = [handle.pid for handle in pool._pool]
+    assert time.monotonic() - begun < 6.5 and not any(map(alive, pids))
+    with pytest.raises(holdfast.PoolTerminatedError):
+        result.get(5)
+
+
+@pytest.mark.parametrize(
+    "last_line",
+    [
+        "pass",
+        "results = [pool.apply_async(tasks.sleep, (60,)) for _ in range(9)]",
+        "feed = pool.imap(tasks.same, iter(int, 1))",
+        "pool.apply_async(tasks.same, (1,), callback=lambda _: time.sleep(60)); time.sleep(0.1)",
+        "import threading; threading.excepthook = print; threading.Thread(target=pool.apply, args=(tasks.sleep, (60,)), daemon=True).start(); time.sleep(0.1)",
+        "pool.close()",
+        "raise SystemExit(0)",
+    ],
+)
+def test_the_interpreter_s_exit_needs_no_close(last_line):
+    """Nothing hangs or crashes, and no worker stays."""
+    process = start(f"""
+        import time, holdfast, pool_tasks as tasks
+        pool = holdfast.Pool(2, grace=1.0)
+        print(*[handle.pid for handle in pool._pool], flush=True)
+        pool.map(tasks.same, range(10))
+        {last_line}
+    """)
+    out, err, code = finish(process, 15)
+    assert code == 0, err
+    assert "Traceback" not in err and "Fatal" not in err, err
+    for pid in map(int, out.splitlines()[0].split()):
+        eventually(lambda pid=pid: not alive(pid), f"worker {pid} left")
+
+
+def test_a_killed_parent_takes_its_workers_along():
+    """P5."""
+    process = start("""
+        import holdfast, pool_tasks as tasks
+        pool = holdfast.Pool(2)
+        print(*[handle.pid for handle in pool._pool], flush=True)
+        pool.map(tasks.sleep, [60] * 2)
+    """)
+    pids = [int(word) for word in process.stdout.readline().split()]
+    process.kill()
+    finish(process)
+    for pid in pids:
+        eventually(lambda pid=pid: not alive(pid), f"worker {pid} left", seconds=2)
+
+
+@pytest.mark.parametrize(
+    "wait", ["pool.map(tasks.sleep, [60] * 2)", "pool.apply(tasks.sleep, (60,))", "next(pool.imap(tasks.sleep, [60]))"]
+)
+def test_ctrl_c_ends_a_wait(wait):
+    """P6: KeyboardInterrupt out of the wait; `with` then ends the pool."""
+    process = start(f"""
+        import holdfast, pool_tasks as tasks
+        with holdfast.Pool(2) as pool:
+            pool.map(tasks.same, range(4))
+            print("waiting", flush=True)
+            {wait}
+    """)
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.2)  # into the wait; a Ctrl-C before it would be seen at its start
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _out, err, code = finish(process, 15)
+    assert time.monotonic() - begun < 6
+    assert code in (-signal.SIGINT, 130) and "KeyboardInterrupt" in err
+
+
+def test_the_pool_can_be_used_after_a_ctrl_c():
+    """get() again works; the interrupted tasks say what they raised."""
+    process = start("""
+        import holdfast, pool_tasks as tasks
+        pool = holdfast.Pool(2)
+        pool.map(tasks.same, range(4))
+        result = pool.apply_async(tasks.sleep, (60,))
+        print("waiting", flush=True)
+        try:
+            result.get()
+        except KeyboardInterrupt as error:
+            print("first", type(error.__cause__).__name__, flush=True)
+        try:
+            result.get()
+        except KeyboardInterrupt as error:
+            print("then", type(error.__cause__).__name__)
+        print(pool.map(tasks.square, range(3)))
+        pool.close()
+        pool.join()
+    """)
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err, code = finish(process, 15)
+    assert (out, code) == ("first NoneType\nthen RemoteTraceback\n[0, 1, 4]\n", 0), err
+
+
+def test_a_second_ctrl_c_kills():
+    """Workers that ignore SIGINT and SIGTERM, a long grace: the second Ctrl-C does not wait for it."""
+    process = start("""
+        import signal, holdfast, pool_tasks as tasks
+        def deaf():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with holdfast.Pool(2, deaf, grace=30) as pool:
+            pool.map(tasks.same, range(4))
+            print("waiting", flush=True)
+            pool.map(tasks.sleep, [60] * 2)
+    """)
+    assert process.stdout.readline() == "waiting\n"
+    begun = time.monotonic()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _out, err, code = finish(process, 15)
+    assert time.monotonic() - begun < 5 and code in (-signal.SIGINT, 130), err
+
+
+def test_ctrl_c_in_join_stops_the_pool():
+    """close() + join() has no time limit of its own."""
+    process = start("""
+        import holdfast, pool_tasks as tasks
+        pool = holdfast.Pool(2)
+        result = pool.map_async(tasks.sleep, [60] * 4)
+        pool.close()
+        print("waiting", flush=True)
+        pool.join()
+    """)
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _out, err, code = finish(process, 15)
+    assert code in (-signal.SIGINT, 130) and "KeyboardInterrupt" in err
+
+
+def test_a_signal_handler_s_exception_ends_the_wait():
+    """Any handler, any exception; the pool stays usable."""
+
+    def handler(_signum, _frame):
+        raise LookupError("handled")
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        with holdfast.Pool(1) as pool:
+            result = pool.apply_async(tasks.sleep, (0.6,))
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(LookupError, match="handled"):
+                result.get()
+            assert result.get(30) == 0.6
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool):
+    """A child that closes, terminates or drops it does not disturb the parent's."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            pool.terminate()
+            pool.join()
+            with pytest.raises(ValueError, match="Pool not running"):
+                pool.apply_async(tasks.same, (1,))
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert pool.map(tasks.square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_the_zygote_s_death_is_survived(pool):
+    """A new one is forked; tasks go on."""
+    with open(f"/proc/{pool._pool[0].pid}/stat") as file:
+        zygote = int(file.read().rsplit(")", 1)[1].split()[1])
+    assert zygote != os.getpid()
+    os.kill(zygote, signal.SIGKILL)
+    for _ in range(5):
+        assert pool.map(tasks.square, range(10), on_death="retry") == [n * n for n in range(10)]
+    eventually(lambda: sum(handle.is_alive() for handle in pool._pool) == 2, "workers missing")
