@@ -16,6 +16,8 @@ constexpr Nanos kLookInterval = std::chrono::milliseconds(50);
 
 Error nonsense(const char* what) { return Error{ErrorCode::protocol_error, 0, "worker.buffers", what}; }
 
+Error lost_descriptor() { return Error{ErrorCode::exhausted, EMFILE, "worker.receive", "the descriptor of a buffer was lost"}; }
+
 }  // namespace
 
 Result<ring::Message> WorkerBuffers::receive() {
@@ -29,8 +31,13 @@ Result<ring::Message> WorkerBuffers::receive() {
     if (got.ok()) {
       if (auto checked = ring::check_message(message, ring::Route::pool_to_worker, got->fds.size()); !checked.ok()) return checked.error();
       if (message.type == ring::MessageType::buffer_refused) return message;
-      if (got->fds.size() != 1) return Error{ErrorCode::exhausted, EMFILE, "worker.receive", "the descriptor of a buffer was lost"};
-      if (auto kept = keep(message, std::move(got->fds[0])); !kept.ok()) return kept.error();
+      Status kept = got->fds.size() == 1 ? keep(message, std::move(got->fds[0])) : Status(lost_descriptor());
+      // An argument that cannot be had is the matter of the items that name it, which may be later ones.
+      if (!kept.ok() && message.c < 0) {
+        lost_.insert_or_assign(static_cast<BufferId>(message.a), std::move(kept.error()));
+      } else if (!kept.ok()) {
+        return kept.error();
+      }
       return message;
     }
     if (got.error().code != ErrorCode::timed_out) return got.error();
@@ -61,6 +68,7 @@ Status WorkerBuffers::keep(const ring::Message& message, UniqueFd fd) {
 Result<ByteSpan> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   auto found = arguments_.find(payload.buffer);
   while (found == arguments_.end()) {
+    if (const auto lost = lost_.find(payload.buffer); lost != lost_.end()) return lost->second;
     auto message = receive();
     if (!message.ok()) return message.error();
     found = arguments_.find(payload.buffer);
@@ -104,7 +112,7 @@ Result<ring::SharedBuffer*> WorkerBuffers::for_result(std::size_t size) {
 }
 
 void WorkerBuffers::gone(BufferId id) {
-  if (arguments_.erase(id) != 0) return;
+  if (arguments_.erase(id) + lost_.erase(id) != 0) return;
   for (auto& buffer : results_) {
     if (buffer != nullptr && buffer->id() == id) buffer.reset();
   }

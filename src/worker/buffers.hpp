@@ -38,6 +38,7 @@ class WorkerBuffers {
   int socket_;
   ring::WorkerChannel& channel_;
   std::unordered_map<BufferId, std::unique_ptr<ring::SharedBuffer>> arguments_;
+  std::unordered_map<BufferId, Error> lost_;  // arguments that came without a descriptor or could not be mapped: they come only once
   std::array<std::unique_ptr<ring::SharedBuffer>, kIndexes> results_;
 };
 

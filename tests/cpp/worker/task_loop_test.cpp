@@ -193,6 +193,30 @@ TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
   EXPECT_EQ(pool.run(*worker, "after").text, "after");
 }
 
+TEST(TaskLoopLarge, RaisesForEachItemWhoseArgumentWasLostOnTheWay) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  ring::Message message;
+  message.type = ring::MessageType::buffer;
+  message.a = 7;
+  message.b = kBig;
+  message.c = -1;
+  ASSERT_TRUE(sys::send_pod(worker->socket.get(), message).ok());  // as a receiver without a free descriptor sees it
+  ring::PayloadRef payload;
+  payload.buffer = 7;
+  payload.size = kBig;
+  for (int i = 0; i < 2; ++i) {
+    const ChunkId chunk = pool.next_chunk();
+    ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
+    ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
+    worker->channel->commit_tasks();
+    const auto answer = pool.next_answer(*worker);
+    ASSERT_TRUE(answer.has_value());
+    EXPECT_EQ(answer->kind, ring::ResultKind::raised);
+    EXPECT_NE(answer->text.find("lost"), std::string::npos) << answer->text;
+  }
+}
+
 TEST(TaskLoopFork, ChildThatComesBackLeavesWithoutAnAnswer) {
   FakePool pool(act);
   auto worker = pool.start_worker();
