@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
-#include <unistd.h>
 #include <utility>
 
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/procfs.hpp"
+#include "sys/process.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
@@ -178,7 +178,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
         break;
       }
       // Once, and only from the process that the zygote named (its `started` may still be on its way).
-      if (worker.life != Worker::Life::requested || (worker.pid != 0 && message.pid != worker.pid) || message.b == ::getpgrp()) {
+      if (worker.life != Worker::Life::requested || (worker.pid != 0 && message.pid != worker.pid) || message.b == sys::own_group()) {
         worker.report.detail = "a second hello, or one with a foreign pid or our own process group";
         kill_worker(worker, Cause::protocol_error);
         break;

@@ -4,7 +4,6 @@
 // its group is killed, while the zombie keeps the group's number from being recycled -> what it committed is drained -> the zygote is
 // told to reap and answers with rusage (waited for at most kReapWait) -> the scheduler hears what was begun and not answered.
 #include <csignal>
-#include <unistd.h>
 
 #include "core/exit_cause.hpp"
 #include "pool/engine_impl.hpp"
@@ -30,8 +29,8 @@ void Engine::Impl::read_exit_status(Worker& worker) {
   if (stat && stat->state == 'Z') {
     worker.raw_status = stat->exit_code_raw;
     worker.status_known = true;
-    worker.report.cpu_user_s = static_cast<double>(stat->utime_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
-    worker.report.cpu_system_s = static_cast<double>(stat->stime_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    worker.report.cpu_user_s = sys::ticks_to_seconds(stat->utime_ticks);
+    worker.report.cpu_system_s = sys::ticks_to_seconds(stat->stime_ticks);
     // Only a group that this very zombie is a member of: its number cannot have been recycled.
     if (stat->pgrp != worker.group && stat->pgrp != worker.pid) worker.group = 0;
     if (stat->pgrp == worker.pid) worker.group = worker.pid;   // setsid() in a task
@@ -54,7 +53,7 @@ void Engine::Impl::on_worker_exit(Worker& worker) {
   drain_worker(worker);
   bell.ring_from_parent();   // it may have died between taking the drainer's flag and ringing: others' results would lie there
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
-  if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)::kill(-worker.group, SIGKILL);
+  if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)sys::kill_group(worker.group, SIGKILL);
   if (!launcher.connected()) {
     finish_worker(worker);
     return;
@@ -99,7 +98,7 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   }
   // Stopped first, so that it starts no further child between the walk and the kill (os-mechanisms.md, section 2).
   (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGSTOP);
-  for (const int child : sys::descendants_of(worker.pid)) (void)::kill(child, SIGKILL);
+  for (const int child : sys::descendants_of(worker.pid)) (void)sys::kill_process(child, SIGKILL);
   (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
   sys::process_mrelease(worker.pidfd.get());
   wake_supervisor();

@@ -2,11 +2,11 @@
 #include "pool/engine.hpp"
 
 #include <csignal>
-#include <unistd.h>
 
 #include "pool/engine_impl.hpp"
 #include "pool/fork_guard.hpp"
 #include "sys/pidfd.hpp"
+#include "sys/process.hpp"
 
 namespace holdfast::pool {
 
@@ -52,7 +52,7 @@ Result<std::shared_ptr<Engine>> Engine::create(const EngineOptions& options) {
   if (!epoll) return std::move(epoll).error();
   auto wakeup = sys::Wakeup::create();
   if (!wakeup) return std::move(wakeup).error();
-  auto own = sys::pidfd_open(::getpid());
+  auto own = sys::pidfd_open(sys::own_pid());
   if (!own) return std::move(own).error();
   if (auto added = epoll->add(wakeup->fd(), Impl::tag(Impl::Source::wakeup), sys::kReadable); !added) return std::move(added).error();
   auto impl = std::make_unique<Impl>(options, *std::move(bell), *std::move(epoll), *std::move(wakeup), *std::move(own));
@@ -175,6 +175,7 @@ Status Engine::close_input(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child || !job->input_open) return ok_status();
   job->input_open = false;
+  job->drop_items_when_over();
   impl_->scheduler.close_input(job->id, sys::now());
   impl_->run_actions();
   impl_->touch(job);

@@ -1,11 +1,11 @@
 // What: see fork_guard.hpp.
 #include "pool/fork_guard.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <mutex>
 #include <vector>
+
+#include "sys/process.hpp"
 
 namespace holdfast::pool {
 
@@ -43,8 +43,8 @@ void after_fork_in_child() {
 }  // namespace
 
 void guard_forks_of(Engine& engine) {
-  static const int installed = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-  (void)installed;   // fails only without memory; then a forked child that touches the pool may block, as with any other lock
+  static const bool installed = sys::at_fork(before_fork, after_fork_in_parent, after_fork_in_child).ok();
+  (void)installed;  // fails only without memory; then a forked child that touches the pool may block, as with any other lock
   const std::lock_guard guard(registry().mutex);
   registry().engines.push_back(&engine);
 }

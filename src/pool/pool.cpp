@@ -1,8 +1,6 @@
 // What: the public C++ pool (include/holdfast/pool.hpp) on top of Engine: encodes nothing, forks a C++ zygote, keeps a restarter thread.
 #include "holdfast/pool.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -11,19 +9,13 @@
 #include "sys/clock.hpp"
 #include "sys/thread.hpp"
 #include "worker/cpp_zygote.hpp"
+#include "sys/process.hpp"
 
 namespace holdfast {
 
 namespace {
 
 constexpr Nanos kForEver = Nanos::max();
-
-std::uint32_t usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
-}
 
 std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   const auto bad = [](const char* what) { return Error{ErrorCode::invalid_argument, 0, "Pool::open", what}; };
@@ -93,7 +85,7 @@ void Pool::Impl::restart_zygotes() {
 
 Result<Pool> Pool::open(Handler handler, PoolOptions options) {
   if (auto bad = check(handler, options)) return *std::move(bad);
-  if (options.workers == 0) options.workers = usable_cpus();
+  if (options.workers == 0) options.workers = sys::usable_cpus();
   auto engine = pool::Engine::create({.workers = options.workers,
                                       .max_chunks_per_worker = options.max_chunks_per_worker,
                                       .max_restarts = options.max_restarts,

@@ -1,12 +1,15 @@
 // What: prctl and friends, for the calling process. [process.hpp]
 #include "sys/process.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -66,6 +69,26 @@ Status kill_group(int pgid, int signal) {
   // 0 and 1 would mean "my own group" and "everything": a caller with such a number has a bug that must not kill the machine.
   if (pgid <= 1) return Error{ErrorCode::invalid_argument, 0, "kill_group", "process group " + std::to_string(pgid)};
   if (::kill(-pgid, signal) != 0) return last_error("kill");
+  return ok_status();
+}
+
+Status kill_process(int pid, int signal) {
+  if (pid <= 1) return Error{ErrorCode::invalid_argument, 0, "kill_process", "pid " + std::to_string(pid)};
+  if (::kill(pid, signal) != 0) return last_error("kill");
+  return ok_status();
+}
+
+int own_pid() { return ::getpid(); }
+int own_group() { return ::getpgrp(); }
+
+std::uint32_t usable_cpus() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;  // more processors than the set has bits: rare, and 1 is safe
+  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+}
+
+Status at_fork(void (*prepare)(), void (*parent)(), void (*child)()) {
+  if (const int failed = ::pthread_atfork(prepare, parent, child)) return error_from_errno("pthread_atfork", failed);
   return ok_status();
 }
 

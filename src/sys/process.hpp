@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include <cstdint>
+
 #include "base/result.hpp"
 
 namespace holdfast::sys {
@@ -23,6 +25,16 @@ std::string thread_name();
 Status disable_core_dumps();
 /// kill(-pgid): every process of the group. The caller holds the group's leader (unreaped), so the number is not recycled.
 Status kill_group(int pgid, int signal);
+
+/// kill(pid). The caller holds the process unreaped, or is its parent's only reaper; refuses 0, 1 and negative numbers.
+Status kill_process(int pid, int signal);
+
+int own_pid();
+int own_group();
+/// The processors this process may run on, >= 1.
+std::uint32_t usable_cpus();
+/// pthread_atfork: `prepare` before each fork() of this process, then `parent` in it and `child` in the new one. For ever.
+Status at_fork(void (*prepare)(), void (*parent)(), void (*child)());
 
 /// Ends the process at once: no destructors, no atexit, no stdio flush.
 [[noreturn]] void exit_now(int code);

@@ -145,10 +145,12 @@ Result<std::int64_t> rss_bytes(int pid) {
   return fields[1] * ::sysconf(_SC_PAGESIZE);
 }
 
+double ticks_to_seconds(std::uint64_t ticks) { return static_cast<double>(ticks) / static_cast<double>(::sysconf(_SC_CLK_TCK)); }
+
 Result<double> cpu_seconds(int pid) {
   const auto stat = read_stat(pid);
   if (!stat.ok()) return stat.error();
-  return static_cast<double>(stat->utime_ticks + stat->stime_ticks) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return ticks_to_seconds(stat->utime_ticks + stat->stime_ticks);
 }
 
 }  // namespace holdfast::sys

@@ -39,6 +39,8 @@ bool environ_contains(int pid, std::string_view entry);
 
 /// Resident memory, shared pages included; 0 for a zombie.
 Result<std::int64_t> rss_bytes(int pid);
+/// The unit of ProcStat's times.
+double ticks_to_seconds(std::uint64_t ticks);
 /// CPU seconds (user + system) of the process so far.
 Result<double> cpu_seconds(int pid);
 

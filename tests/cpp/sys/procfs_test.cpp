@@ -202,6 +202,31 @@ TEST(KillGroup, ReachesTheGroupAndRefusesDangerousNumbers) {
   EXPECT_FALSE(kill_group(-5, SIGKILL).ok());
 }
 
+TEST(KillProcess, RefusesNumbersThatMeanMoreThanOneProcess) {
+  Child child(test::sleep_for_ever);
+  ASSERT_TRUE(kill_process(child.pid(), SIGKILL).ok());
+  EXPECT_TRUE(child.wait_exited());
+  for (const int pid : {1, 0, -1, -child.pid()}) EXPECT_FALSE(kill_process(pid, SIGKILL).ok());
+}
+
+TEST(OwnNumbers, AreThoseOfTheKernel) {
+  EXPECT_EQ(own_pid(), ::getpid());
+  EXPECT_EQ(own_group(), ::getpgrp());
+  EXPECT_GE(usable_cpus(), 1U);
+}
+
+int prepared = 0;
+int seen_by_parent = 0;
+int seen_by_child = 0;
+
+TEST(AtFork, CallsItsHooksOnBothSides) {
+  ASSERT_TRUE(at_fork([] { ++prepared; }, [] { ++seen_by_parent; }, [] { ++seen_by_child; }).ok());
+  Child child([] { return prepared * 100 + seen_by_parent * 10 + seen_by_child; });
+  EXPECT_EQ(WEXITSTATUS(child.reap()), 101);
+  EXPECT_EQ(prepared, 1);
+  EXPECT_EQ(seen_by_parent, 1);
+}
+
 TEST(ExitNow, LeavesWithTheCode) {
   Child child([]() -> int { exit_now(23); });
   EXPECT_EQ(WEXITSTATUS(child.reap()), 23);
