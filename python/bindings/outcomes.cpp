@@ -26,6 +26,19 @@ PyObject* or_error(PyObject* exception) {
   return take_exception();
 }
 
+/// The worker's traceback as __cause__ where the exception came without one (a MaybeEncodingError): people look for it there, and a map's
+/// `.partial` hangs on it.
+PyObject* with_traceback(PyObject* exception, std::string_view traceback) {
+  PyObject* known = PyException_GetCause(exception);
+  Py_XDECREF(known);
+  if (known != nullptr || traceback.empty()) return exception;
+  PyObject* text = text_object(traceback);
+  PyObject* cause = call_errors("remote_traceback", text == nullptr ? nullptr : Py_BuildValue("(N)", text));
+  if (cause == nullptr) PyErr_Clear();
+  else PyException_SetCause(exception, cause);      // steals
+  return exception;
+}
+
 PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
   const std::optional<Raised> raised = decode_raised(settled.payload.bytes());
   if (!raised) {
@@ -35,7 +48,7 @@ PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
   PyObject* cause = nullptr;
   if (!raised->pickled.empty()) {
     PyObject* exception = decode_guarded(raised->pickled);
-    if (exception != nullptr && PyExceptionInstance_Check(exception)) return exception;
+    if (exception != nullptr && PyExceptionInstance_Check(exception)) return with_traceback(exception, raised->traceback);
     if (exception == nullptr) cause = take_exception();
     Py_XDECREF(exception);
   }

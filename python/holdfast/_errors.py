@@ -274,9 +274,15 @@ def result_decode_error(cause: BaseException, function: object, item: int) -> Re
     return error
 
 
+def remote_traceback(text: str) -> BaseException:
+    """Make what the standard pool gives an exception of a task as its cause. Called by the extension."""
+    error: BaseException = RemoteTraceback(f'\n"""\n{text}"""')
+    return error
+
+
 def exception_decode_error(type_name: str, text: str, traceback: str, cause: BaseException | None) -> ResultDecodeError:
     """Make the error for a task's exception that cannot be rebuilt here. Called by the extension."""
     error = ResultDecodeError(text, "" if cause is None else repr(cause))
     error.type_name, error.remote_traceback = type_name, traceback
-    error.__cause__ = RemoteTraceback(f'\n"""\n{traceback}"""')
+    error.__cause__ = remote_traceback(traceback)
     return error

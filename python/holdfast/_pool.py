@@ -66,6 +66,9 @@ class Pool(multiprocessing.pool.Pool):
         daemon: False lets tasks start processes of their own with multiprocessing.
         kill_children: Also kill what a worker started when it is recycled in good order.
 
+    Results are unpickled in this process, by the thread that asks for them. What that raises is a
+    :class:`ResultDecodeError`; a result whose unpickling calls ``os._exit`` ends this process: nothing can stop it.
+
     Source: names, order of checks and messages follow ``multiprocessing.pool.Pool``; everything after *context* is ours.
     """
 

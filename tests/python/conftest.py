@@ -2,9 +2,9 @@
 
 import gc
 import multiprocessing
-import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,9 @@ import holdfast
 
 def _descriptors():
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+            found[int(entry.name)] = str(entry.readlink())
         except OSError:
             pass  # the descriptor of the listing itself
     return found
@@ -23,7 +23,7 @@ def _descriptors():
 
 def _command(pid):
     try:
-        with open(f"/proc/{pid}/cmdline") as file:
+        with Path(f"/proc/{pid}/cmdline").open() as file:
             return file.read().replace("\0", " ") or "(zombie)"
     except OSError:
         return "(gone)"
@@ -31,10 +31,9 @@ def _command(pid):
 
 def _children():
     found = []
-    for task in os.listdir("/proc/self/task"):
+    for task in Path("/proc/self/task").iterdir():
         try:
-            with open(f"/proc/self/task/{task}/children") as file:
-                found += file.read().split()
+            found += (task / "children").read_text().split()
         except FileNotFoundError:
             pass  # the thread has just ended
     return set(found)

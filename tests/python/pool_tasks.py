@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def same(value):
@@ -72,9 +73,9 @@ def sleep(seconds):
 def die_until(path_and_limit):
     """Die as often as the limit says, counting in a file; then return the number of runs."""
     path, limit = path_and_limit
-    with open(path, "ab") as file:
+    with Path(path).open("ab") as file:
         file.write(b"x")
-    runs = os.stat(path).st_size
+    runs = Path(path).stat().st_size
     if runs <= limit:
         os.kill(os.getpid(), signal.SIGKILL)
     return runs
@@ -82,16 +83,16 @@ def die_until(path_and_limit):
 
 def raise_until(path_and_limit):
     path, limit = path_and_limit
-    with open(path, "ab") as file:
+    with Path(path).open("ab") as file:
         file.write(b"x")
-    runs = os.stat(path).st_size
+    runs = Path(path).stat().st_size
     if runs <= limit:
         raise OSError(f"run {runs}")
     return runs
 
 
 def touch(path):
-    with open(path, "wb"):
+    with Path(path).open("wb"):
         pass
     return path
 
@@ -99,7 +100,7 @@ def touch(path):
 def wait_for_file(path):
     """Until the file is there (a signal between test and task, with a deadline)."""
     deadline = time.monotonic() + 20
-    while not os.path.exists(path):
+    while not Path(path).exists():
         if time.monotonic() > deadline:
             raise TimeoutError(path)
         time.sleep(0.005)
@@ -150,6 +151,10 @@ class Unpicklable:
 
 def make_unpicklable(_=None):
     return Unpicklable()
+
+
+def unpicklable_on_three(number):
+    return Unpicklable() if number == 3 else number
 
 
 def _explode(error):

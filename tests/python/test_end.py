@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pool_tasks as tasks
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import holdfast
 from conftest import eventually
 
-HERE = os.path.dirname(__file__)
+HERE = str(Path(__file__).parent)
 
 
 def start(program):
@@ -42,7 +43,7 @@ def finish(process, seconds=30):
 
 def alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with Path(f"/proc/{pid}/stat").open() as file:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
@@ -250,7 +251,7 @@ def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool):
 
 def test_the_zygote_s_death_is_survived(pool):
     """A new one is forked; tasks go on."""
-    with open(f"/proc/{pool._pool[0].pid}/stat") as file:
+    with Path(f"/proc/{pool._pool[0].pid}/stat").open() as file:
         zygote = int(file.read().rsplit(")", 1)[1].split()[1])
     assert zygote != os.getpid()
     os.kill(zygote, signal.SIGKILL)

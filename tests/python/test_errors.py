@@ -126,8 +126,15 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_in_full(pool):
 
 def test_an_exception_that_cannot_be_pickled_is_told(pool):
     """MaybeEncodingError as in the standard pool, naming it."""
-    with pytest.raises(multiprocessing.pool.MaybeEncodingError, match="odd|UnpicklableError"):
+    with pytest.raises(multiprocessing.pool.MaybeEncodingError, match=r"odd|UnpicklableError"):
         pool.apply(tasks.raise_unpicklable)
+
+
+def test_partial_of_a_map_with_a_result_that_cannot_be_pickled(pool):
+    """On the remote traceback, as for any error of a task."""
+    with pytest.raises(multiprocessing.pool.MaybeEncodingError) as caught:
+        pool.map(tasks.unpicklable_on_three, range(5))
+    assert caught.value.__cause__.partial == {0: 0, 1: 1, 2: 2, 4: 4}
 
 
 @pytest.mark.parametrize(

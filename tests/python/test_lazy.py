@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pool_tasks as tasks
 import pytest
@@ -67,7 +68,7 @@ def test_a_dropped_iterator_still_runs_everything(pool, method, tmp_path):
     getattr(pool, method)(tasks.touch, [str(tmp_path / str(n)) for n in range(50)])
     pool.close()
     pool.join()
-    assert len(os.listdir(tmp_path)) == 50
+    assert len(list(tmp_path.iterdir())) == 50
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -196,7 +197,7 @@ def test_memory_stays_flat_while_results_are_read_slowly(pool):
     """A long input through imap_unordered: what has been read is freed."""
 
     def rss():
-        with open("/proc/self/statm") as file:
+        with Path("/proc/self/statm").open() as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     iterator = pool.imap_unordered(tasks.same, (b"x" * 1000 for _ in range(60_000)), chunksize=50)

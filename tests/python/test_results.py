@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 import weakref
+from pathlib import Path
 
 import pool_tasks as tasks
 import pytest
@@ -100,7 +101,7 @@ def test_a_dropped_pool_is_collected_and_its_workers_end():
 
 def _alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with Path(f"/proc/{pid}/stat").open() as file:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False

@@ -3,9 +3,9 @@
 import ast
 import inspect
 import multiprocessing.pool
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,9 +90,8 @@ def test_public_names_exist():
 
 def test_the_stub_names_what_the_extension_has():
     """python/holdfast/_core.pyi against the module."""
-    path = os.path.join(os.path.dirname(os.path.realpath(holdfast.__file__)), "_core.pyi")
-    with open(path) as file:
-        tree = ast.parse(file.read())
+    path = Path(holdfast.__file__).resolve().with_name("_core.pyi")
+    tree = ast.parse(path.read_text())
     stub = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     module = {name for name in vars(holdfast._core) if not name.startswith("__")}
     assert stub.keys() == module
