@@ -105,4 +105,9 @@ class Agent:
 
 
 if __name__ == "__main__":
+    try:
+        # Else its own late wake-up on a busy machine would make the news look faster than it is.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except PermissionError:
+        pass
     Agent().run()
