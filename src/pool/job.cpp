@@ -14,7 +14,8 @@ Job::Job(JobId job_id, JobRequest&& request)
       flags(request.flags),
       unordered(request.unordered),
       dispatch(request.dispatch),
-      lazy(request.open),
+      lazy(request.open && request.window != 0),
+      chunk_size(request.chunk_size),
       window(request.window),
       feed_at(std::min(request.window, std::max(request.chunk_size, request.window / 2))),
       input_open(request.open) {
@@ -49,7 +50,7 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   found.kind = kind;
   --unsettled_;
   if (lazy) items.settled(item, 1);   // else the bytes go all at once, with the job's last item
-  else if (unsettled_ == 0) items = ItemStore{};
+  else drop_items_when_over();
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
   if (forgotten) {
     found.read = true;
@@ -60,6 +61,10 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   if (kind != OutcomeKind::done) failures_.emplace(item, std::move(failure));
   if (unordered) completion_order_.push_back(item);
   return true;
+}
+
+void Job::drop_items_when_over() {
+  if (finished()) items = ItemStore{};
 }
 
 void Job::move_out(ItemIndex item, Slot& found, Settled& out) {

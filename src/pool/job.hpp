@@ -24,7 +24,8 @@ class Job {
   const std::uint16_t flags;
   const bool unordered;
   const bool dispatch;
-  const bool lazy;
+  const bool lazy;             // read item by item while it runs (imap); else an open job is only one submitted in slices
+  const std::uint64_t chunk_size;
   const std::uint64_t window;
   const std::uint64_t feed_at;   // room that is worth waking the feeder for: a chunk, or half a window
 
@@ -40,6 +41,8 @@ class Job {
   WaiterList feeders;          // for room in the window
 
   void add_items(ItemBatch&& batch);
+  /// Frees the encoded items of a job that needs them no more.
+  void drop_items_when_over();
   std::uint64_t size() const { return base_ + slots_.size(); }
   std::uint64_t unsettled() const { return unsettled_; }
   /// All settled and the input closed; for dispatch jobs the callbacks have run too.

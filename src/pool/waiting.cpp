@@ -17,6 +17,7 @@ namespace holdfast::pool {
 namespace {
 constexpr std::uint64_t kNapAfter = 64;             // results in one look: so dense that waking for each is waste
 constexpr std::uint64_t kFarFromReady = 2048;       // items: more than a nap's worth
+constexpr std::uint64_t kLongChunk = 1024;          // shorter ones: a worker would run dry in a nap, so many are in flight and no more
 constexpr Nanos kNap = std::chrono::microseconds(250);
 }  // namespace
 
@@ -121,7 +122,7 @@ struct JobReady {
   Job& job;
   std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
   bool peek() const { return job.ready(); }
-  bool far_from_ready() const { return job.unsettled() > kFarFromReady; }
+  bool far_from_ready() const { return job.unsettled() > kFarFromReady && job.chunk_size >= kLongChunk; }
 };
 
 struct ItemReady {
