@@ -20,12 +20,15 @@ std::uint32_t narrow(std::uint64_t value) { return static_cast<std::uint32_t>(st
 void Scheduler::Impl::refresh(WorkerSlot& worker) {
   const std::uint64_t target = ns(config.target_in_flight);
   const bool checking = worker.check_timeout || worker.check_cancel;
-  idle.set(worker, worker.state == WorkerState::idle && !checking);
+  const bool is_idle = worker.state == WorkerState::idle && !checking;
+  if (is_idle && worker.idle_at == WorkerSlot::kNowhere) next_scan = Time{0};
+  idle.set(worker, is_idle);
   const bool was_hungry = worker.hungry_at != WorkerSlot::kNowhere;
   const bool room = was_hungry ? worker.chunks < config.max_chunks_in_flight && worker.load_ns < target
                                : worker.chunks <= config.max_chunks_in_flight / 2 && worker.load_ns <= target / 4 * 3;
   hungry.set(worker, worker.state == WorkerState::busy && !checking && !worker.stalled && room);
-  const bool has_more = worker.at_work() && worker.items_held >= 2 && worker.answers_due == 0 && !worker.nothing_to_take;
+  // One chunk of one item counts too: it may not have begun, at a worker that is stopped (SIGSTOP) or has not got the processor.
+  const bool has_more = worker.at_work() && worker.chunks > 0 && worker.answers_due == 0 && !worker.nothing_to_take;
   stealable.set(worker, has_more);
   if (has_more && !worker.stalled) watch(later(worker.last_progress, stall()));
 }
@@ -34,14 +37,23 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
 void Scheduler::Impl::dispatch(Time now) {
   while (!line.empty()) {
     if (!idle.empty()) {
-      send(idle.back(), now);
+      send(next_idle(), now);
     } else if (!hungry.empty()) {
       send(hungry[hungry_turn++ % hungry.size()], now);
     } else {
       return;
     }
   }
-  if (!idle.empty() && !stealable.empty() && stealing == 0) steal(now);
+  if (!idle.empty() && !stealable.empty() && stealing == 0 && now >= next_scan) steal(now);
+}
+
+// The one that was busy last (its caches are warm), but not one from whom an unbegun item has just been taken back because it did not
+// move, as long as there is another: it would get the same item again.
+WorkerSlot& Scheduler::Impl::next_idle() const {
+  for (std::size_t i = idle.size(); i > 0; --i) {
+    if (!idle[i - 1].stalled) return idle[i - 1];
+  }
+  return idle.back();
 }
 
 // Nothing measured yet: a quarter of the target, so that a worker gets a few items at most, and one slow item cannot have many
@@ -75,7 +87,10 @@ void Scheduler::Impl::send(WorkerSlot& worker, Time now) {
   chunk.first = run.first;
   chunk.count = chunk.end = static_cast<std::uint32_t>(run.count());
   chunk.estimate_ns = estimate_for(job);
-  if (worker.chunks == 0) worker.last_progress = now;
+  if (worker.chunks == 0) {
+    worker.last_progress = now;
+    worker.stalled = false;
+  }
   worker.push(chunk);
   worker.items_held += run.count();
   worker.load_ns += run.count() * chunk.estimate_ns;
@@ -142,7 +157,12 @@ void Scheduler::Impl::steal(Time now) {
     if (victim != nullptr && worker.load_ns <= victim->load_ns) continue;
     if (worth_stealing(worker) || is_stuck(worker, now)) victim = &worker;
   }
-  if (victim == nullptr) return;
+  if (victim == nullptr) {
+    // Looking is O(workers), and at the end of a job it would be done for each item that finishes. So not again for a while, unless
+    // something changes for the better (refresh: somebody becomes idle) or a stall timer fires.
+    next_scan = later(now, config.target_in_flight / 4);
+    return;
+  }
   victim->stealing = true;
   victim->nothing_to_take = true;  // until an answer brings something
   ++stealing;
@@ -275,10 +295,12 @@ void Scheduler::Impl::run_timers(Time now) {
       ask_all_back(worker);
     }
     if (worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && is_stuck(worker, now)) {
-      // Whatever the estimate said, it sits in one item: what lies behind goes back to the queue, in front (its tickets are old), and
-      // it gets nothing more until it moves. Whole chunks only; splitting the one it runs is for idle workers (steal).
+      // Whatever the estimate said, it sits in one item (or does not run at all): what lies behind goes back to the queue, in front (its
+      // tickets are old), and it gets nothing more until it moves. A chunk that has perhaps been begun is not split for this, only for
+      // idle workers (steal); if it is one item, there is nothing to split.
       worker.stalled = true;
-      if (!line.empty()) ask_back(worker, 1);
+      next_scan = Time{0};
+      if (!line.empty()) ask_back(worker, worker.at(0).end - worker.at(0).done == 1 ? 0 : 1);
     }
     watch(worker.deadline);
     refresh(worker);

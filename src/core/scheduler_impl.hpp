@@ -49,6 +49,7 @@ struct Scheduler::Impl {
   WorkerSet stealable{&WorkerSlot::stealable_at};  // hold something that they have perhaps not begun
   std::size_t hungry_turn = 0;
   std::uint32_t stealing = 0;  // workers asked on behalf of idle ones; answers are due
+  Time next_scan{0};           // no search for somebody to steal from before
   std::vector<Action> actions;
   std::priority_queue<WaitingItem> waiting;
 
@@ -107,6 +108,7 @@ struct Scheduler::Impl {
   // scheduler_dispatch.cpp
   void refresh(WorkerSlot& worker);  // its places in idle, hungry and stealable, after any change
   void dispatch(Time now);
+  WorkerSlot& next_idle() const;
   void send(WorkerSlot& worker, Time now);
   std::uint32_t estimate_for(const Job& job) const;
   std::uint64_t chunk_length(const Job& job) const;
