@@ -180,16 +180,19 @@ bool TaskLoop::place_large(const RunAnswer& answer, ring::ResultFrame& frame, Ru
   return false;
 }
 
-TaskLoop::Step TaskLoop::publish(const RunAnswer& answer, ring::ResultFrame frame) {
-  RunAnswer small = answer;
-  if (answer.large_size != 0) {
-    if (place_large(answer, frame, small)) return push(frame);
-    if (small.next == RunAnswer::Next::leave || small.large_size != 0) return leave(1);
-    frame.kind = small.kind;
-  }
-  frame.payload.inline_bytes = small.bytes;
-  frame.payload.size = small.bytes.size();
+TaskLoop::Step TaskLoop::publish(const RunAnswer& answer, ring::ResultFrame& frame) {
+  if (answer.large_size != 0) return publish_large(answer, frame);
+  frame.payload.inline_bytes = answer.bytes;
+  frame.payload.size = answer.bytes.size();
   return push(frame);
+}
+
+TaskLoop::Step TaskLoop::publish_large(const RunAnswer& answer, ring::ResultFrame& frame) {
+  RunAnswer instead;
+  if (place_large(answer, frame, instead)) return push(frame);
+  if (instead.next == RunAnswer::Next::leave || instead.large_size != 0) return leave(1);
+  frame.kind = instead.kind;
+  return publish(instead, frame);
 }
 
 TaskLoop::Step TaskLoop::push(const ring::ResultFrame& frame) {

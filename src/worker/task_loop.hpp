@@ -44,7 +44,8 @@ class TaskLoop {
   Step run_item(const ring::TaskFrame& frame);
   RunAnswer call(const Chunk& chunk, const ring::TaskFrame& frame);
   Step add_function(const ring::TaskFrame& frame);
-  Step publish(const RunAnswer& answer, ring::ResultFrame frame);
+  Step publish(const RunAnswer& answer, ring::ResultFrame& frame);
+  Step publish_large(const RunAnswer& answer, ring::ResultFrame& frame);
   bool place_large(const RunAnswer& answer, ring::ResultFrame& frame, RunAnswer& instead);
   Step push(const ring::ResultFrame& frame);
   Step leave(int code);
