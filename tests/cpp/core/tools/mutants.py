@@ -185,7 +185,7 @@ def compile_command(source: pathlib.Path, include: pathlib.Path, out: pathlib.Pa
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=10_000_000)
+    parser.add_argument("--steps", type=int, default=20_000_000)
     parser.add_argument("--only", help="one mutant, by name")
     options = parser.parse_args()
     harness = [p for p in sorted((ROOT / "tests/cpp/core").glob("simulation*.cpp")) if not p.name.endswith("_test.cpp")]
