@@ -103,7 +103,8 @@ def holdings(tag: str) -> Holdings:
         except OSError:
             continue  # the descriptor of the listing itself
     found.memory_files = sum(b"memfd:" in line for line in _read("/proc/self/maps").splitlines())
-    found.shared_names = set(os.listdir("/dev/shm"))
+    # Locks of multiprocessing that others on this machine make and drop meanwhile are not ours: holdfast has none.
+    found.shared_names = {name for name in os.listdir("/dev/shm") if not name.startswith("sem.mp-")}
     return found
 
 
