@@ -43,6 +43,16 @@ def item(slot: int, index: int, chunk_id: int, payload: bytes, form: int = 0) ->
     return padded(head(16 + len(payload), 4, form, slot) + struct.pack("<II", index, chunk_id) + payload)
 
 
+def next_item(slot: int, payload: bytes, form: int = 0) -> bytes:
+    """A short item frame."""
+    return padded(head(8 + len(payload), 6, form, slot) + payload)
+
+
+def next_done(payload: bytes, run_time: int = 12) -> bytes:
+    """A short result frame; the run time is in units of 10 ns."""
+    return padded(struct.pack("<II", 8 + len(payload), 4 | run_time << 8) + payload)
+
+
 REFERENCE = struct.pack("<QQ", 5, 5 << 30)
 
 
@@ -54,6 +64,8 @@ def result_frames() -> None:
     save("result_frame", "note", result(3, b"warning"))
     save("result_frame", "large", result(1, REFERENCE, form=1))
     save("result_frame", "run_of_three", result(1, b"a") + result(2, b"bb") + result(1, REFERENCE, form=1))
+    save("result_frame", "short_ones", result(1, b"a") + next_done(b"bb") + result(3, b"note") + next_done(b"") + next_done(b"12345678"))
+    save("result_frame", "short_without_context", next_done(b"bb"))
     save("result_frame", "cut_short", result(1, b"x" * 64)[:64])
     save("result_frame", "zeros", bytes(64))
     save("result_frame", "ones", b"\xff" * 64)
@@ -66,6 +78,8 @@ def task_frames() -> None:
     save("task_frame", "forget_function", id_frame(2, 3))
     save("task_frame", "buffer_gone", id_frame(5, 5))
     save("task_frame", "chunk_of_two", chunk(4, 2, 8) + item(4, 0, 8, b"first") + item(4, 1, 8, REFERENCE, form=1))
+    save("task_frame", "short_items", chunk(4, 3, 8) + next_item(4, b"first") + next_item(4, REFERENCE, form=1) + next_item(4, b""))
+    save("task_frame", "short_of_another_slot", chunk(4, 3, 8) + next_item(5, b"first"))
     save("task_frame", "item_empty", item(63, 0, 8, b""))
     save("task_frame", "slot_outside", item(64, 0, 8, b""))
     save("task_frame", "zeros", bytes(48))
@@ -124,6 +138,8 @@ def parent_scripts() -> None:
     whole_ring_pad = step(1, 0, 131072 | 0xFF << 32)
     save("parent_channel", "pad_of_a_whole_ring", whole_ring_pad + step(0, 32, 131072) + read + step(0, 32, 131072 + 8) + read)
     save("parent_channel", "pad_beyond_the_tail", whole_ring_pad + step(tail, 0, 100) + read)
+    short = frame + next_done(b"short") + next_done(b"")
+    save("parent_channel", "short_results", store_frame(short) + step(tail, 0, len(short) // 8) + read)
     save("parent_channel", "crooked_tail", step(0, 32, 4) + read + read)
     save("parent_channel", "tail_too_far", step(0, 32, 1 << 40) + read)
     save("parent_channel", "tail_goes_back", store_frame(frame) + step(tail, 0, 5) + read + step(tail, 0, 0) + read)

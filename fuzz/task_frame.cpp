@@ -5,12 +5,15 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace holdfast::ring;
   const holdfast::fuzz::Aligned input(data, size);
+  frame::TaskContext context;
   for (std::size_t at = 0; at < input.size();) {
     TaskFrame frame;
     frame::TaskExtra extra;
-    if (frame::decode_task(input.data() + at, input.size() - at, frame, extra) != frame::Fault::none) break;
+    if (frame::decode_task(input.data() + at, input.size() - at, context, frame, extra) != frame::Fault::none) break;
     input.check_inside(frame.payload, at, extra.bytes);
     HF_CHECK(frame.slot < kChunkSlots && extra.tag <= kTagMask && frame.count <= kMaxChunkItems);
+    if (frame.type == TaskFrameType::chunk) context = frame::behind_chunk(frame.slot);
+    if (frame.type == TaskFrameType::item) context = frame::behind_item(frame.slot, frame.item);
     at += extra.bytes;
   }
   return 0;

@@ -60,6 +60,7 @@ std::uint32_t BellPage::bell() const {
 
 void BellPage::drainer_announce() { impl_->words->drainer_sleeping.store(1, std::memory_order_seq_cst); }
 
+bool BellPage::drainer_announced() const { return impl_->words->drainer_sleeping.load(std::memory_order_seq_cst) != 0; }
 void BellPage::drainer_withdraw() {
   // relaxed: only the drainer sets this flag, and the role changes hands under the pool's mutex, which orders this store before the
   // successor's announcement. So: withdraw while the role is still yours (mutant WITHDRAW_AFTER_HAND_OVER).

@@ -100,7 +100,7 @@ class RingReader {
       if (position_ == tail_) {
         if (const auto fault = refresh(); fault != frame::Fault::none) return fault;
         if (position_ == tail_) {
-          out = {};
+          out.at = nullptr;
           return frame::Fault::none;
         }
       }
@@ -109,7 +109,8 @@ class RingReader {
       const std::size_t available = std::min<std::uint64_t>(tail_ - position_, to_end);
       const frame::Head head = frame::read_head(base_ + offset);
       if (head.type != frame::kPad) {
-        out = {base_ + offset, available};
+        out.at = base_ + offset;
+        out.available = available;
         return frame::Fault::none;
       }
       if (head.length != to_end || available != to_end) return frame::Fault::pad;

@@ -24,10 +24,6 @@ class Mapping;
 
 namespace holdfast::ring {
 
-namespace frame {
-enum class Form : std::uint8_t;
-}
-
 /// Payloads up to this size travel inside the ring; larger ones in a shared buffer (buffer.hpp).
 inline constexpr std::size_t kInlineLimit = 32 * 1024;
 inline constexpr std::uint32_t kChunkSlots = 64;      // chunks in flight at one worker
@@ -50,6 +46,7 @@ class BellPage {
   // Parent, drainer: flag up, look again, sleep. `timeout` bounds the sleep. Returns at a ring, at EINTR, at the time-out.
   void drainer_announce();                          // sets the flag (seq_cst); then the caller looks at the rings again
   void drainer_withdraw();
+  bool drainer_announced() const;                   // the flag is up: no worker has taken it
   std::uint32_t bell() const;                       // read before announce + look; pass to sleep
   enum class Woke : std::uint8_t { rung, interrupted, timed_out };
   Woke drainer_sleep(std::uint32_t seen_bell, Nanos timeout);
@@ -107,7 +104,7 @@ struct ResultFrame {
   ResultKind kind = ResultKind::done;
   ChunkId chunk = 0;
   std::uint32_t item = 0;         // index within the chunk
-  Nanos run_time{0};              // of the call
+  Nanos run_time{0};              // of the call; in steps of 10 ns where it is short
   PayloadRef payload;             // inline bytes point into the ring: valid until pop_result()
 };
 
@@ -128,7 +125,7 @@ class ParentChannel {
   // in order, also after later chunks' frames; inline payloads must be <= kInlineLimit (checked). Bytes free are not all usable: a
   // frame that does not fit before the ring's end starts at its beginning.
   std::size_t task_room() const;                                     // bytes free, private copy of head refreshed
-  static std::size_t function_cost(const PayloadRef& payload);       // bytes a frame takes in the ring
+  static std::size_t function_cost(const PayloadRef& payload);       // most bytes that such a frame takes in the ring
   static std::size_t chunk_cost();
   static std::size_t item_cost(const PayloadRef& payload);
   bool push_function(FunctionId function, const PayloadRef& payload);
@@ -231,7 +228,6 @@ class WorkerChannel {
   struct Impl;
   explicit WorkerChannel(std::unique_ptr<Impl> impl);
   static Result<std::unique_ptr<WorkerChannel>> attach(std::shared_ptr<sys::Mapping> mapping);
-  void put_result_header(std::byte* at, const ResultFrame& frame, std::uint32_t length, frame::Form form);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -37,14 +37,24 @@ Fault decode_payload(const std::byte* at, const Head& head, std::size_t header, 
   return Fault::none;
 }
 
-Fault decode_item(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame) {
+Fault decode_item(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame, bool& names_chunk) {
   if (const Fault fault = check_length(head, kSizeOf<ItemHeader>, available); fault != Fault::none) return fault;
   if (head.slot >= kChunkSlots) return Fault::slot;
   const auto header = read_header<ItemHeader>(at);
   frame.slot = head.slot;
   frame.item = header.item;
   frame.chunk = header.chunk_low;
+  names_chunk = true;
   return decode_payload(at, head, kSizeOf<ItemHeader>, frame.payload);
+}
+
+Fault decode_next_item(const std::byte* at, const Head& head, std::size_t available, const TaskContext& context, TaskFrame& frame) {
+  if (const Fault fault = check_length(head, kHeadSize, available); fault != Fault::none) return fault;
+  if (head.slot != context.slot || head.slot >= kChunkSlots || context.next_item >= kMaxChunkItems) return Fault::context;
+  frame.type = TaskFrameType::item;
+  frame.slot = head.slot;
+  frame.item = context.next_item;
+  return decode_payload(at, head, kHeadSize, frame.payload);
 }
 
 Fault decode_chunk(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame, std::uint32_t& tag) {
@@ -89,17 +99,20 @@ const char* describe(Fault fault) {
     case Fault::chunk: return "an item frame whose slot serves another chunk";
     case Fault::chunk_word: return "a chunk word that the worker cannot have made by claiming";
     case Fault::run_time: return "a negative run time";
+    case Fault::context: return "a short frame that follows none it could refer to";
   }
   return "a fault";
 }
 
-Fault decode_task(const std::byte* at, std::size_t available, TaskFrame& frame, TaskExtra& extra) {
-  if (available < kSizeOf<IdHeader>) return Fault::cut_short;  // the smallest of all headers
+Fault decode_task(const std::byte* at, std::size_t available, const TaskContext& context, TaskFrame& frame, TaskExtra& extra) {
+  if (available < kHeadSize) return Fault::cut_short;
   const Head head = read_head(at);
   extra.bytes = align_up(head.length);
+  if (head.type == kNextItem) return decode_next_item(at, head, available, context, frame);
+  if (available < kSizeOf<IdHeader>) return Fault::cut_short;  // the smallest of all the others
   frame.type = static_cast<TaskFrameType>(head.type);
   switch (frame.type) {
-    case TaskFrameType::item: return decode_item(at, head, available, frame);
+    case TaskFrameType::item: return decode_item(at, head, available, frame, extra.names_chunk);
     case TaskFrameType::chunk: return decode_chunk(at, head, available, frame, extra.tag);
     case TaskFrameType::function: return decode_function(at, head, available, frame);
     case TaskFrameType::forget_function: frame.function = read_header<IdHeader>(at).id; return check_bare(head, kSizeOf<IdHeader>, available);
@@ -108,7 +121,26 @@ Fault decode_task(const std::byte* at, std::size_t available, TaskFrame& frame, 
   }
 }
 
-Fault decode_result(const std::byte* at, std::size_t available, ResultFrame& frame, std::size_t& bytes) {
+namespace {
+
+Fault decode_next_done(const std::byte* at, std::uint64_t word, std::size_t available, const ResultContext& context, ResultFrame& frame) {
+  const Head head{.length = low_of(word)};   // the rest of the word is the run time
+  if (const Fault fault = check_length(head, kHeadSize, available); fault != Fault::none) return fault;
+  if (context.chunk == 0 || context.next_item >= kMaxChunkItems) return Fault::context;
+  frame.kind = ResultKind::done;
+  frame.chunk = context.chunk;
+  frame.item = context.next_item;
+  frame.run_time = Nanos(static_cast<Nanos::rep>((word >> 40) * kShortRunTimeUnit));
+  return decode_payload(at, head, kHeadSize, frame.payload);
+}
+
+}  // namespace
+
+Fault decode_result(const std::byte* at, std::size_t available, const ResultContext& context, ResultFrame& frame, std::size_t& bytes) {
+  if (available < kHeadSize) return Fault::cut_short;
+  const std::uint64_t word = read_word(at);
+  bytes = align_up(low_of(word));
+  if (Head::unpack(word).type == kNextDone) return decode_next_done(at, word, available, context, frame);
   if (available < kSizeOf<ResultHeader>) return Fault::cut_short;
   const auto header = read_header<ResultHeader>(at);
   const Head& head = header.head;
@@ -116,7 +148,7 @@ Fault decode_result(const std::byte* at, std::size_t available, ResultFrame& fra
   if (const Fault fault = check_length(head, kSizeOf<ResultHeader>, available); fault != Fault::none) return fault;
   if (head.slot != 0 || header.reserved != 0) return Fault::reserved;
   if (header.run_time_ns > static_cast<std::uint64_t>(Nanos::max().count())) return Fault::run_time;
-  bytes = align_up(head.length);
+  bytes = align_up(head.length);  // of the copy that was checked, not of the first look
   frame.kind = static_cast<ResultKind>(head.type);
   frame.chunk = header.chunk;
   frame.item = header.item;

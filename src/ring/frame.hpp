@@ -6,12 +6,16 @@
 //
 //   head      | length u32 (head + body, without padding) | type u8 | form u8 | slot u16 |
 //   item      | head (slot = chunk's slot) | item u32 | low half of the chunk id u32 | payload |
+//   next item | head (slot) | payload |   the item behind the one before (or the first behind its chunk's frame), of the same slot
 //   chunk     | head (slot) | count u32 | call_mode u16 | flags u16 | chunk u64 | job u64 | function u64 | tag u32 | 0 u32 |
 //   function  | head | function u64 | payload |          forget_function, buffer_gone: | head | id u64 |
 //   result    | head | item u32 | 0 u32 | chunk u64 | run time u64 (ns) | payload |
+//   next done | length u32 | type u8 | run time u24 (10 ns) | bytes |   `done` for the item behind the one before, of the same chunk
 //   payload   form 0: bytes;  form 1: | buffer u64 | size u64 |
 //
 // Invariants:
+//   0. The short frames (next ...) mean what the frame before them says: both ends keep that context privately (TaskContext, ResultContext)
+//      and change it by the same rule. In a map nearly all frames are short: half the bytes through the caches.
 //   1. A decoder reads each shared word once, into a local copy, and checks the copy: the other side may change the ring meanwhile.
 //   2. What it returns lies within the bytes it was given; every refusal names its Fault.
 #pragma once
@@ -27,6 +31,8 @@
 namespace holdfast::ring::frame {
 
 inline constexpr std::uint8_t kPad = 0xff;
+inline constexpr std::uint8_t kNextItem = 6;   // beside TaskFrameType's
+inline constexpr std::uint8_t kNextDone = 4;   // beside ResultKind's
 inline constexpr std::uint64_t kMaxPayload = std::uint64_t{1} << 47;  // an address space
 
 enum class Form : std::uint8_t { inline_bytes = 0, buffer = 1 };
@@ -124,6 +130,37 @@ struct Reference {
   static Reference unpack(const Words<kWords>& words) { return {.buffer = words[0], .size = words[1]}; }
 };
 inline constexpr std::size_t kHeadSize = 8;
+
+/// What a next-item frame refers to.
+struct TaskContext {
+  std::uint32_t slot = kChunkSlots;   // kChunkSlots: none yet
+  std::uint32_t next_item = 0;
+
+  bool expects(std::uint32_t in_slot, std::uint32_t item) const { return slot == in_slot && next_item == item; }
+};
+inline TaskContext behind_chunk(std::uint32_t slot) { return {.slot = slot, .next_item = 0}; }
+inline TaskContext behind_item(std::uint32_t slot, std::uint32_t item) { return {.slot = slot, .next_item = item + 1}; }
+
+/// What a next-done frame refers to.
+struct ResultContext {
+  std::uint64_t chunk = 0;            // 0: none yet
+  std::uint32_t next_item = 0;
+};
+/// The context behind a result; a note leaves it as it was.
+inline ResultContext behind(const ResultFrame& frame, const ResultContext& before) {
+  return frame.kind == ResultKind::note ? before : ResultContext{.chunk = frame.chunk, .next_item = frame.item + 1};
+}
+
+inline constexpr std::uint64_t kShortRunTimeUnit = 10;                         // ns
+inline constexpr std::uint64_t kMaxShortRunTime = ((1U << 24) - 1) * kShortRunTimeUnit;  // 168 ms
+/// `frame` with inline bytes can travel as a next-done frame.
+inline bool is_next_done(const ResultFrame& frame, const ResultContext& context) {
+  return frame.kind == ResultKind::done && frame.chunk == context.chunk && frame.item == context.next_item && frame.chunk != 0 &&
+         static_cast<std::uint64_t>(frame.run_time.count()) <= kMaxShortRunTime;
+}
+inline std::uint64_t next_done_head(std::uint32_t length, Nanos run_time) {
+  return join(length, kNextDone | static_cast<std::uint32_t>(static_cast<std::uint64_t>(run_time.count()) / kShortRunTimeUnit) << 8);
+}
 template <class Header>
 inline constexpr std::size_t kSizeOf = Header::kWords * 8;
 inline constexpr std::size_t kMaxFrame = kSizeOf<ResultHeader> + kInlineLimit;
@@ -145,6 +182,7 @@ enum class Fault : std::uint8_t {
   chunk,          // an item frame for a chunk that its slot does not serve
   chunk_word,     // a chunk word that the worker alone cannot have made
   run_time,
+  context,        // a short frame without the frame it refers to
 };
 const char* describe(Fault fault);
 
@@ -194,11 +232,11 @@ inline Form form_of(const PayloadRef& payload) { return payload.buffer != 0 ? Fo
 
 /// What a task frame says to the channel alone.
 struct TaskExtra {
-  std::uint32_t tag = 0;       // chunk
+  std::uint32_t tag = 0;         // chunk
+  bool names_chunk = false;      // item: `frame.chunk` holds the low half of the chunk's id, to be checked; else 0. The channel completes it.
   std::size_t bytes = 0;
 };
-/// An item frame's `chunk` is left with the low half of the id; the channel completes it.
-Fault decode_task(const std::byte* at, std::size_t available, TaskFrame& frame, TaskExtra& extra);
-Fault decode_result(const std::byte* at, std::size_t available, ResultFrame& frame, std::size_t& bytes);
+Fault decode_task(const std::byte* at, std::size_t available, const TaskContext& context, TaskFrame& frame, TaskExtra& extra);
+Fault decode_result(const std::byte* at, std::size_t available, const ResultContext& context, ResultFrame& frame, std::size_t& bytes);
 
 }  // namespace holdfast::ring::frame

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -52,7 +53,8 @@ struct WorkerChannel::Impl {
 
   bool has_order(std::uint32_t order) const { return (page.orders.load(std::memory_order_seq_cst) & order) != 0; }
   bool foreign() const { return !mark.in_original(); }
-  Fault complete(TaskFrame& task, std::uint32_t tag);
+  Fault complete(TaskFrame& task, const frame::TaskExtra& extra);
+  void put_result_head(std::byte* at, const ResultFrame& frame, std::size_t header, std::uint32_t length);
 
   struct Slot {
     ChunkId chunk = 0;
@@ -66,7 +68,10 @@ struct WorkerChannel::Impl {
   RingReader tasks;
   RingWriter results;
   std::array<Slot, kChunkSlots> slots{};  // as the chunk frames told
-  std::size_t current = 0;                // bytes of the frame that next_task() returned
+  frame::TaskContext context;             // behind the last frame released
+  frame::TaskContext pending;             // behind the one that next_task() returned
+  std::size_t current = 0;                // bytes of that one
+  frame::ResultContext answered;          // behind the last result written
   std::size_t reserved = 0;               // payload bytes that begin_result() promised
   std::byte* reserved_at = nullptr;
 };
@@ -101,13 +106,16 @@ bool WorkerChannel::still_owner() const { return !impl_->foreign(); }
 // --- tasks ---
 
 /// What a frame says only in connexion with its chunk's: the slot table. An item frame gets its chunk's full id.
-Fault WorkerChannel::Impl::complete(TaskFrame& task, std::uint32_t tag) {
+Fault WorkerChannel::Impl::complete(TaskFrame& task, const frame::TaskExtra& extra) {
+  pending = context;
   if (task.type == TaskFrameType::chunk) {
-    slots[task.slot] = {.chunk = task.chunk, .tag = tag};
+    slots[task.slot] = {.chunk = task.chunk, .tag = extra.tag};
+    pending = frame::behind_chunk(task.slot);
   } else if (task.type == TaskFrameType::item) {
     const Slot& slot = slots[task.slot];
-    if (static_cast<std::uint32_t>(slot.chunk) != task.chunk || slot.chunk == 0) return Fault::chunk;
+    if (slot.chunk == 0 || (extra.names_chunk && static_cast<std::uint32_t>(slot.chunk) != task.chunk)) return Fault::chunk;
     task.chunk = slot.chunk;
+    pending = frame::behind_item(task.slot, task.item);
   }
   return Fault::none;
 }
@@ -115,9 +123,12 @@ Fault WorkerChannel::Impl::complete(TaskFrame& task, std::uint32_t tag) {
 Result<std::optional<TaskFrame>> WorkerChannel::next_task() {
   constexpr const char* kOperation = "ring.next_task";
   Impl& my = *impl_;
-  if (my.foreign()) return Error{ErrorCode::closed, 0, kOperation, "this process is a fork of the worker, not the worker"};
   static constexpr std::optional<TaskFrame> kFresh(std::in_place);  // as in ParentChannel::next_result()
   Result<std::optional<TaskFrame>> out(kFresh);
+  if (my.foreign()) {
+    out = Error{ErrorCode::closed, 0, kOperation, "this process is a fork of the worker, not the worker"};
+    return out;
+  }
   RingReader::Piece piece;
   Fault fault = my.tasks.peek(piece);
   if (fault == Fault::none) {
@@ -126,18 +137,19 @@ Result<std::optional<TaskFrame>> WorkerChannel::next_task() {
       return out;
     }
     frame::TaskExtra extra;
-    fault = frame::decode_task(piece.at, piece.available, **out, extra);
-    if (fault == Fault::none) fault = my.complete(**out, extra.tag);
+    fault = frame::decode_task(piece.at, piece.available, my.context, **out, extra);
+    if (fault == Fault::none) fault = my.complete(**out, extra);
     my.current = extra.bytes;
     if (fault == Fault::none) return out;
   }
-  return Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
+  out = Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
+  return out;
 }
 
 void WorkerChannel::release_task() {
   if (impl_->foreign()) return;
-  impl_->tasks.advance(impl_->current);
-  impl_->current = 0;
+  impl_->tasks.advance(std::exchange(impl_->current, 0));
+  impl_->context = impl_->pending;
   impl_->tasks.release_quietly();
 }
 
@@ -185,24 +197,28 @@ bool WorkerChannel::cancelled() const { return impl_->has_order(kOrderCancelled)
 
 // --- results ---
 
-bool WorkerChannel::push_result(const ResultFrame& frame) {
-  const std::size_t size = frame.payload.inline_bytes.size();
-  if (size > kInlineLimit || impl_->foreign()) return false;
-  const std::size_t bytes = frame::cost(frame::kSizeOf<frame::ResultHeader>, frame.payload);
-  std::byte* at = impl_->results.reserve(bytes);
-  if (at == nullptr) return false;
-  const std::uint32_t length = frame::put_payload(at, frame::kSizeOf<frame::ResultHeader>, frame.payload);
-  put_result_header(at, frame, length, frame::form_of(frame.payload));
-  return true;
+/// The header in front of the payload: short where the frame before says the rest.
+void WorkerChannel::Impl::put_result_head(std::byte* at, const ResultFrame& frame, std::size_t header, std::uint32_t length) {
+  if (header == frame::kHeadSize) {
+    frame::put_word(at, frame::next_done_head(length, frame.run_time));
+  } else {
+    const frame::Head head{.length = length, .type = static_cast<std::uint8_t>(frame.kind), .form = frame::form_of(frame.payload)};
+    const auto run_time_ns = static_cast<std::uint64_t>(std::max(frame.run_time, Nanos{0}).count());
+    frame::put_header(at, frame::ResultHeader{.head = head, .item = frame.item, .reserved = 0, .chunk = frame.chunk, .run_time_ns = run_time_ns});
+  }
+  results.advance(frame::align_up(length));
+  answered = frame::behind(frame, answered);
 }
 
-void WorkerChannel::put_result_header(std::byte* at, const ResultFrame& frame, std::uint32_t length, frame::Form form) {
-  frame::ResultHeader header{.head = {.length = length, .type = static_cast<std::uint8_t>(frame.kind), .form = form}};
-  header.item = frame.item;
-  header.chunk = frame.chunk;
-  header.run_time_ns = static_cast<std::uint64_t>(std::max(frame.run_time, Nanos{0}).count());
-  frame::put_header(at, header);
-  impl_->results.advance(frame::align_up(length));
+bool WorkerChannel::push_result(const ResultFrame& frame) {
+  Impl& my = *impl_;
+  if (frame.payload.inline_bytes.size() > kInlineLimit || my.foreign()) return false;
+  const bool is_next = frame.payload.buffer == 0 && frame::is_next_done(frame, my.answered);
+  const std::size_t header = is_next ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
+  std::byte* at = my.results.reserve(frame::cost(header, frame.payload));
+  if (at == nullptr) return false;
+  my.put_result_head(at, frame, header, frame::put_payload(at, header, frame.payload));
+  return true;
 }
 
 std::byte* WorkerChannel::begin_result(std::size_t max_size) {
@@ -210,14 +226,17 @@ std::byte* WorkerChannel::begin_result(std::size_t max_size) {
   std::byte* at = impl_->results.reserve(frame::align_up(frame::kSizeOf<frame::ResultHeader> + max_size));
   impl_->reserved_at = at;
   impl_->reserved = max_size;
-  return at == nullptr ? nullptr : at + frame::kSizeOf<frame::ResultHeader>;
+  return at == nullptr ? nullptr : at + frame::kHeadSize;  // most results need no more than the short header
 }
 
 void WorkerChannel::finish_result(const ResultFrame& frame, std::size_t size) {
-  if (impl_->reserved_at == nullptr || impl_->foreign()) return;
-  HF_CHECK(size <= impl_->reserved);
-  put_result_header(std::exchange(impl_->reserved_at, nullptr), frame, static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader> + size),
-                    frame::Form::inline_bytes);
+  Impl& my = *impl_;
+  if (my.reserved_at == nullptr || my.foreign()) return;
+  HF_CHECK(size <= my.reserved && frame.payload.buffer == 0);
+  std::byte* at = std::exchange(my.reserved_at, nullptr);
+  const std::size_t header = frame::is_next_done(frame, my.answered) ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
+  if (header != frame::kHeadSize) std::memmove(at + header, at + frame::kHeadSize, size);
+  my.put_result_head(at, frame, header, static_cast<std::uint32_t>(header + size));
 }
 
 void WorkerChannel::commit_result() {

@@ -287,13 +287,93 @@ TEST_F(RingChannelAlone, FullTaskRingRefusesAndTakesAgainOnceRead) {
   EXPECT_TRUE(parent().push_item(1, pushed, inline_payload(payload)));
 }
 
-TEST_F(RingChannelAlone, CostsTellTheExactRoomTaken) {
+TEST_F(RingChannelAlone, CostsAreTheMostRoomThatFramesTake) {
   const std::size_t empty = parent().task_room();
   const auto payload = inline_payload(bytes_of("12345"));
   ASSERT_TRUE(parent().push_function(1, payload));
   ASSERT_TRUE(parent().push_chunk(1, 1, 1, 0, 1, 0, 0));
   ASSERT_TRUE(parent().push_item(1, 0, payload));
-  EXPECT_EQ(empty - parent().task_room(), ParentChannel::function_cost(payload) + ParentChannel::chunk_cost() + ParentChannel::item_cost(payload));
+  std::size_t most = ParentChannel::function_cost(payload) + ParentChannel::chunk_cost() + ParentChannel::item_cost(payload);
+  EXPECT_EQ(empty - parent().task_room(), most - 8);  // an item in its turn has a short header
+  ASSERT_TRUE(parent().push_chunk(2, 1, 1, 1, 2, 0, 0));
+  ASSERT_TRUE(parent().push_item(2, 1, payload));     // out of turn: whole
+  most += ParentChannel::chunk_cost() + ParentChannel::item_cost(payload);
+  EXPECT_EQ(empty - parent().task_room(), most - 8);
+}
+
+// Short frames refer to the one before: what comes between must not confuse them, whole or abandoned.
+TEST_F(RingChannelAlone, ItemsOfTwoChunksMayMixAndFramesInBetweenBeAbandoned) {
+  ASSERT_TRUE(parent().push_chunk(1, 1, 1, 0, 9, 0, 0));
+  ASSERT_TRUE(parent().push_item(1, 0, inline_payload(pattern(10, 3))));
+  parent().commit_tasks();
+  ASSERT_TRUE(parent().push_chunk(2, 1, 1, 1, 9, 0, 0));
+  ASSERT_TRUE(parent().push_item(2, 0, {}));
+  parent().abandon_pushed();
+  ASSERT_TRUE(parent().push_item(1, 1, inline_payload(pattern(11, 3))));
+  ASSERT_TRUE(parent().push_chunk(3, 1, 1, 1, 9, 0, 0));
+  ASSERT_TRUE(parent().push_item(1, 2, inline_payload(pattern(12, 3))));
+  ASSERT_TRUE(parent().push_item(3, 0, inline_payload(pattern(30, 3))));
+  ASSERT_TRUE(parent().push_forget_function(1));
+  ASSERT_TRUE(parent().push_item(3, 1, inline_payload(pattern(31, 3))));
+  parent().commit_tasks();
+  std::vector<std::uint64_t> seen;
+  while (auto task = worker().next_task().value()) {
+    ASSERT_EQ(worker().next_task().value()->item, task->item);  // looked at twice: the same
+    if (task->type == TaskFrameType::item) {
+      seen.push_back(task->chunk * 10 + task->item);
+      EXPECT_TRUE(is_pattern(task->payload.inline_bytes, seen.back()));
+    }
+    worker().release_task();
+  }
+  EXPECT_EQ(seen, (std::vector<std::uint64_t>{10, 11, 12, 30, 31}));
+}
+
+TEST_F(RingChannelAlone, ResultsOfEveryKindMixAndStayThemselves) {
+  struct Case {
+    ResultKind kind;
+    ChunkId chunk;
+    std::uint32_t item;
+    Nanos run_time;
+    BufferId buffer;
+  };
+  const Case cases[] = {
+      {ResultKind::done, 1, 0, Nanos{40}, 0},  {ResultKind::done, 1, 1, Nanos{50}, 0},   {ResultKind::note, 0, 0, Nanos{0}, 0},
+      {ResultKind::done, 1, 2, Nanos{60}, 0},  {ResultKind::raised, 1, 3, Nanos{70}, 0}, {ResultKind::done, 1, 4, Nanos{80}, 0},
+      {ResultKind::done, 1, 5, Nanos{90}, 77}, {ResultKind::done, 1, 6, Nanos{500'000'001}, 0},
+      {ResultKind::done, 1, 7, Nanos{100}, 0}, {ResultKind::done, 2, 8, Nanos{110}, 0},  {ResultKind::done, 2, 9, Nanos{120}, 0},
+      {ResultKind::done, 2, 20, Nanos{130}, 0}};
+  for (const bool in_place : {false, true}) {
+    for (const Case& each : cases) {
+      const auto bytes = pattern(each.item, 1 + each.item);
+      ResultFrame frame{.kind = each.kind, .chunk = each.chunk, .item = each.item, .run_time = each.run_time, .payload = {}};
+      if (each.buffer != 0) {
+        frame.payload = {.inline_bytes = {}, .buffer = each.buffer, .size = 5};
+      } else if (!in_place) {
+        frame.payload = inline_payload(bytes);
+      }
+      if (in_place && each.buffer == 0) {
+        std::copy(bytes.begin(), bytes.end(), worker().begin_result(100));
+        worker().finish_result(frame, bytes.size());
+      } else {
+        ASSERT_TRUE(worker().push_result(frame));
+      }
+    }
+    worker().commit_result();
+    for (const Case& each : cases) {
+      ASSERT_TRUE(parent().next_result().value().has_value());
+      const auto result = parent().next_result().value();  // looked at twice: the same
+      EXPECT_EQ(result->kind, each.kind);
+      EXPECT_EQ(result->chunk, each.chunk);
+      EXPECT_EQ(result->item, each.item);
+      EXPECT_EQ(result->run_time, each.run_time);
+      EXPECT_EQ(result->payload.buffer, each.buffer);
+      if (each.buffer == 0) {
+        EXPECT_TRUE(same(result->payload.inline_bytes, pattern(each.item, 1 + each.item)));
+      }
+      parent().pop_result();
+    }
+    parent().release_results();
+  }
 }
 
 TEST_F(RingChannelAlone, ResultBuiltInPlaceTakesOnlyItsFinalSize) {

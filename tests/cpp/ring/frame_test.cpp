@@ -27,15 +27,15 @@ class Bytes {
     frame::put_header(at() + offset, value);
     return *this;
   }
-  Fault result() {
+  Fault result(const frame::ResultContext& context = {}) {
     ResultFrame frame;
     std::size_t bytes = 0;
-    return frame::decode_result(at(), size_, frame, bytes);
+    return frame::decode_result(at(), size_, context, frame, bytes);
   }
-  Fault task() {
+  Fault task(const frame::TaskContext& context = {}) {
     TaskFrame frame;
     frame::TaskExtra extra;
-    return frame::decode_task(at(), size_, frame, extra);
+    return frame::decode_task(at(), size_, context, frame, extra);
   }
 
  private:
@@ -57,10 +57,10 @@ TEST(RingResultFrame, GoodOnesPass) {
 }
 
 TEST(RingResultFrame, EachNonsenseIsNamed) {
-  EXPECT_EQ(Bytes(24).result(), Fault::cut_short);
+  EXPECT_EQ(Bytes(24).put(good_result().head).result(), Fault::cut_short);
   EXPECT_EQ(Bytes(32).result(), Fault::type);  // zeros: a hole punched into the memfd
   auto header = good_result();
-  header.head.type = 4;
+  header.head.type = 5;
   EXPECT_EQ(Bytes(32).put(header).result(), Fault::type);
   header = good_result();
   header.head.length = 31;
@@ -120,12 +120,54 @@ TEST(RingTaskFrame, EachNonsenseIsNamed) {
   EXPECT_EQ(Bytes(16).put(frame::ItemHeader{.head = {.length = 24, .type = 4}}).task(), Fault::cut_short);
   EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 5}, .id = 1}).task(), Fault::none);
   EXPECT_EQ(Bytes(24).put(frame::IdHeader{.head = {.length = 24, .type = 5}, .id = 1}).task(), Fault::length);
-  EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 6}, .id = 1}).task(), Fault::type);
+  EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 7}, .id = 1}).task(), Fault::type);
+}
+
+TEST(RingShortFrame, MeansWhatTheFrameBeforeItSays) {
+  Bytes done(16);
+  frame::put_word(done.at(), frame::next_done_head(11, Nanos{1239}));
+  ResultFrame result;
+  std::size_t bytes = 0;
+  ASSERT_EQ(frame::decode_result(done.at(), 16, {.chunk = 8, .next_item = 5}, result, bytes), Fault::none);
+  EXPECT_EQ(result.kind, ResultKind::done);
+  EXPECT_EQ(result.chunk, 8u);
+  EXPECT_EQ(result.item, 5u);
+  EXPECT_EQ(result.run_time, Nanos{1230});
+  EXPECT_EQ(result.payload.size, 3u);
+  EXPECT_EQ(bytes, 16u);
+  EXPECT_EQ(done.result(), Fault::context);  // nothing before it
+  EXPECT_EQ(done.result({.chunk = 8, .next_item = kMaxChunkItems}), Fault::context);
+
+  const frame::Head next{.length = 8, .type = frame::kNextItem, .slot = 3};
+  EXPECT_EQ(Bytes(8).put(next).task({.slot = 3, .next_item = 0}), Fault::none);
+  EXPECT_EQ(Bytes(8).put(next).task({.slot = 4, .next_item = 0}), Fault::context);
+  EXPECT_EQ(Bytes(8).put(next).task(), Fault::context);
+  EXPECT_EQ(Bytes(8).put(frame::Head{.length = 7, .type = frame::kNextItem, .slot = 3}).task({.slot = 3}), Fault::length);
+  EXPECT_EQ(Bytes(8).put(frame::Head{.length = 9, .type = frame::kNextItem, .slot = 3}).task({.slot = 3}), Fault::cut_short);
+}
+
+TEST(RingShortFrame, IsUsedOnlyWhereItSaysTheSame) {
+  const frame::ResultContext context{.chunk = 8, .next_item = 5};
+  ResultFrame frame;
+  frame.chunk = 8;
+  frame.item = 5;
+  EXPECT_TRUE(frame::is_next_done(frame, context));
+  const auto with = [&frame](auto change) {
+    ResultFrame other = frame;
+    change(other);
+    return other;
+  };
+  EXPECT_FALSE(frame::is_next_done(with([](ResultFrame& f) { f.item = 6; }), context));
+  EXPECT_FALSE(frame::is_next_done(with([](ResultFrame& f) { f.chunk = 9; }), context));
+  EXPECT_FALSE(frame::is_next_done(with([](ResultFrame& f) { f.kind = ResultKind::raised; }), context));
+  EXPECT_FALSE(frame::is_next_done(with([](ResultFrame& f) { f.run_time = Nanos{200'000'000}; }), context));
+  EXPECT_FALSE(frame::is_next_done(with([](ResultFrame& f) { f.run_time = Nanos{-1}; }), context));
+  EXPECT_FALSE(frame::is_next_done({}, {}));
 }
 
 TEST(RingFrame, EveryFaultHasWordsOfItsOwn) {
   std::vector<std::string> seen;
-  for (auto fault = static_cast<unsigned>(Fault::none); fault <= static_cast<unsigned>(Fault::run_time); ++fault) {
+  for (auto fault = static_cast<unsigned>(Fault::none); fault <= static_cast<unsigned>(Fault::context); ++fault) {
     const std::string words = frame::describe(static_cast<Fault>(fault));
     EXPECT_EQ(std::count(seen.begin(), seen.end(), words), 0) << words;
     seen.push_back(words);
@@ -143,7 +185,7 @@ TEST(RingFrame, RandomBytesAreRefusedOrLieWithinWhatIsThere) {
     }
     // A plausible head, so that the checks behind it are reached.
     bytes.put(frame::Head{.length = static_cast<std::uint32_t>(random() % 100),
-                          .type = static_cast<std::uint8_t>(random() % 6),
+                          .type = static_cast<std::uint8_t>(random() % 8),
                           .form = static_cast<frame::Form>(random() % 3),
                           .slot = static_cast<std::uint16_t>(random() % 4 == 0 ? random() : 0)});
     ResultFrame result;
@@ -154,12 +196,12 @@ TEST(RingFrame, RandomBytesAreRefusedOrLieWithinWhatIsThere) {
       const std::byte* end = bytes.at() + bytes.size();
       return payload.inline_bytes.empty() || (payload.inline_bytes.data() >= bytes.at() && payload.inline_bytes.data() + payload.inline_bytes.size() <= end);
     };
-    if (frame::decode_result(bytes.at(), bytes.size(), result, result_bytes) == Fault::none) {
+    if (frame::decode_result(bytes.at(), bytes.size(), {.chunk = 1, .next_item = 1}, result, result_bytes) == Fault::none) {
       ++accepted;
       ASSERT_LE(result_bytes, bytes.size());
       ASSERT_TRUE(inside(result.payload));
     }
-    if (frame::decode_task(bytes.at(), bytes.size(), task, extra) == Fault::none) {
+    if (frame::decode_task(bytes.at(), bytes.size(), {.slot = 0, .next_item = 1}, task, extra) == Fault::none) {
       ++accepted;
       ASSERT_LE(extra.bytes, bytes.size());
       ASSERT_TRUE(inside(task.payload));
