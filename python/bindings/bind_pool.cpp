@@ -273,13 +273,14 @@ PyObject* core_killed_items(PyObject* object, PyObject*) {
   return list;
 }
 
-/// The reports of the workers that died under items, retried or not. Once the pool is aborted the list stays as it is, and all its errors
+/// The reports of the workers that died under items, retried or not, without those that the pool itself stopped. Once the pool is aborted the list stays as it is, and all its errors
 /// share it.
 PyObject* core_death_reports(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   if (self->deaths != nullptr) return Py_NewRef(self->deaths);
   const bool final = self->engine->state() == pool::EngineState::aborted;
-  const std::vector<ExitReport> deaths = self->engine->deaths();
+  std::vector<ExitReport> deaths = self->engine->deaths();
+  std::erase_if(deaths, [](const ExitReport& report) { return report.cause == Cause::stopped_by_pool; });
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(deaths.size()));
   for (std::size_t i = 0; list != nullptr && i < deaths.size(); ++i) {
     PyObject* report = report_object(deaths[i]);

@@ -16,6 +16,7 @@ namespace {
 
 enum class Tag : std::uint8_t {
   none = 1, false_value, true_value, int8, int64, float64, text8, text, bytes, tuple, large_text8, large_bytes, pickle, pickle_buffers,
+  value_pickle, value_pickle_buffers,      // the same, by cloudpickle
 };
 
 constexpr int kMaxDepth = 4;             // tuples in tuples; deeper ones are pickled
@@ -200,7 +201,7 @@ bool Encoder::encode(PyObject* object) {
 }
 
 bool Encoder::encode_pickle(PyObject* object) {
-  const Pickled pickled = pickle_object(object, main_by_value_);
+  const Pickled pickled = pickle_object(object, main_by_value_, by_value_allowed_);
   if (pickled.sink == nullptr) return false;
   by_value_ = pickled.by_value;
   size_ = sink_payload_size(pickled.sink);
@@ -213,7 +214,9 @@ bool Encoder::encode_pickle(PyObject* object) {
 
 void Encoder::write_pickle(std::byte* destination) const {
   sink_write(sink_, destination);
-  *destination = static_cast<std::byte>(sink_buffer_count(sink_) == 0 ? Tag::pickle : Tag::pickle_buffers);
+  const bool plain = sink_buffer_count(sink_) == 0;
+  const Tag tag = by_value_ ? (plain ? Tag::value_pickle : Tag::value_pickle_buffers) : (plain ? Tag::pickle : Tag::pickle_buffers);
+  *destination = static_cast<std::byte>(tag);
 }
 
 void Encoder::write_to(std::byte* destination) const {
@@ -236,14 +239,20 @@ void Encoder::clear() {
 bool is_pickled(ByteSpan bytes) {
   if (bytes.empty()) return false;
   const Tag tag = static_cast<Tag>(bytes[0]);
-  return tag == Tag::pickle || tag == Tag::pickle_buffers;
+  return tag >= Tag::pickle && tag <= Tag::value_pickle_buffers;
+}
+
+bool is_by_value(ByteSpan bytes) {
+  return !bytes.empty() && (static_cast<Tag>(bytes[0]) == Tag::value_pickle || static_cast<Tag>(bytes[0]) == Tag::value_pickle_buffers);
 }
 
 PyObject* decode(ByteSpan bytes) {
   if (bytes.empty()) return malformed("empty");
   const Tag tag = static_cast<Tag>(bytes[0]);
   switch (tag) {
+    case Tag::value_pickle:
     case Tag::pickle: return unpickle_plain(bytes.subspan(1));
+    case Tag::value_pickle_buffers:
     case Tag::pickle_buffers: return unpickle_with_buffers(bytes);
     case Tag::large_bytes:
     case Tag::large_text8: return decode_large_run(bytes, tag);

@@ -32,6 +32,10 @@ class Encoder {
   /// `main_by_value`: objects of __main__ go by value through cloudpickle, for workers that cannot import it.
   explicit Encoder(bool main_by_value = false) : main_by_value_(main_by_value) {}
 
+  /// Whether cloudpickle may take what pickle refuses (the default). A worker refuses for tasks that came without it: their results are
+  /// then MaybeEncodingErrors, as in the standard pool.
+  void allow_by_value(bool allowed) { by_value_allowed_ = allowed; }
+
   /// False with a Python error set: what pickle said (not what cloudpickle said after it). Call clear() then, too.
   bool encode(PyObject* object);
 
@@ -50,6 +54,7 @@ class Encoder {
 
   std::size_t size_ = 0;
   bool main_by_value_;
+  bool by_value_allowed_ = true;
   bool by_value_ = false;
   PyObject* whole_ = nullptr;             // large exact str or bytes: copied straight from the object
   PyObject* sink_ = nullptr;              // large pickle: chunks and buffers, see PickleSink in codec.cpp
@@ -61,6 +66,9 @@ PyObject* decode(ByteSpan bytes);
 
 /// decode() of these bytes runs pickle, and so any code; without it no bytecode runs and no signal handler can.
 bool is_pickled(ByteSpan bytes);
+
+/// Some of it went through cloudpickle. (Said by the tag: a hint for what to allow, nothing hangs on it.)
+bool is_by_value(ByteSpan bytes);
 
 /// decode() for a process that must not be ended by what it reads (the parent, P8): SystemExit, KeyboardInterrupt, GeneratorExit and
 /// other non-Exception classes come out wrapped in holdfast's ResultDecodeError, with the original as __cause__.

@@ -313,7 +313,7 @@ PyObject* memory_view(ByteSpan bytes) {
 
 }  // namespace
 
-Pickled pickle_object(PyObject* object, bool main_by_value) {
+Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowed) {
   const Imports* known = imports();
   if (known == nullptr) return {};
   PyObject* sink = pickle_standard(known, object);
@@ -328,7 +328,7 @@ Pickled pickle_object(PyObject* object, bool main_by_value) {
     return {sink, false};
   }
   PyObject* refusal = take_exception();
-  if (is_refusal(known, refusal)) {
+  if (by_value_allowed && is_refusal(known, refusal)) {
     sink = pickle_by_value(known, object);
     if (sink != nullptr) {
       Py_DECREF(refusal);

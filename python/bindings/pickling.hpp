@@ -21,7 +21,8 @@ struct Pickled {
   PyObject* sink = nullptr;      // new reference; nullptr = failed, Python error set
   bool by_value = false;         // cloudpickle took it
 };
-Pickled pickle_object(PyObject* object, bool main_by_value);
+/// `by_value_allowed`: cloudpickle may take what pickle refuses.
+Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowed);
 
 std::size_t sink_pickle_size(PyObject* sink);
 std::size_t sink_buffer_count(PyObject* sink);

@@ -124,6 +124,7 @@ PythonRunner::Function* PythonRunner::find_function(FunctionId function) {
 
 void PythonRunner::load(Function& function) {
   const Shield shield(/*wanted=*/true);
+  function.by_value = is_by_value(function.pickled);
   function.callable = decode(function.pickled);
   if (function.callable == nullptr) {
     PyObject* exception = take_exception();
@@ -143,6 +144,7 @@ RunAnswer PythonRunner::run(const worker::ItemCall& item) {
     arguments_ = decode(item.payload);
     if (arguments_ == nullptr) return raised(RaisedPhase::arguments);
   }
+  encoder_.allow_by_value(function->by_value || is_by_value(item.payload));
   // Its own reference: the task may make the pool forget the function.
   PyObject* callable = Py_NewRef(function->callable);
   result_ = call(callable, item.call_mode);

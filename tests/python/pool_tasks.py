@@ -157,6 +157,10 @@ def unpicklable_on_three(number):
     return Unpicklable() if number == 3 else number
 
 
+def make_lambda():
+    return lambda: 42
+
+
 def _explode(error):
     raise error
 

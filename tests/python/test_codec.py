@@ -41,7 +41,7 @@ def same_types(left, right):
     return left == right
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values)
 def test_values_come_back_as_they_were(value):
     """With their exact types."""
@@ -62,7 +62,7 @@ def test_any_size(make, size):
 @given(st.binary(max_size=200))
 def test_nonsense_is_refused_without_a_crash(payload):
     """P8: any bytes: a value or an Exception, never a crash. (Pickle tags excluded: those run what they say.)"""
-    if payload[:1] in (b"\x0d", b"\x0e"):
+    if payload[:1] in (b"\x0d", b"\x0e", b"\x0f", b"\x10"):
         payload = b"\x01" + payload
     try:
         _core.decode(payload)

@@ -214,6 +214,12 @@ def test_lambdas_and_local_classes(pool):
     assert type(pool.apply(tasks.same, (Local(1),))) is Local
 
 
+def test_results_of_importable_functions_must_be_picklable(either_pool):
+    """As in the standard pool: cloudpickle takes results only of tasks that came through it."""
+    with pytest.raises(multiprocessing.pool.MaybeEncodingError):
+        either_pool.apply(tasks.make_lambda)
+
+
 def test_bound_methods_and_builtins(pool):
     """As with the standard pool; a bound method goes with the state it has at the call."""
     items = [1]
