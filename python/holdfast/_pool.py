@@ -369,8 +369,7 @@ class Pool(multiprocessing.pool.Pool):
 
     def close(self) -> None:
         """Take no more work; workers leave when all that was submitted is done."""
-        if self._state == _RUN:
-            self._core.close()
+        self._core.close()  # also of a pool that broke or was aborted: join() then sees its end
 
     def terminate(self) -> None:
         """Stop at once: cancel what has not begun, stop the workers within *grace* seconds, wake all waiting threads.

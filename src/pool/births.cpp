@@ -33,6 +33,14 @@ Status Engine::Impl::make_line(Worker& worker) {
   return epoll.add(worker.socket.get(), tag(Source::worker_socket, worker.id), sys::kReadable);
 }
 
+void Engine::Impl::start_wanted() {
+  for (const WorkerId id : std::exchange(wanted, {})) {
+    if (ending) scheduler.worker_start_failed(id, sys::now());   // nobody is born any more
+    else start_worker(id);
+  }
+  run_actions();   // a start that failed at once
+}
+
 void Engine::Impl::start_worker(WorkerId id) {
   std::uint32_t index = 0;
   while (index < by_index.size() && by_index[index] != nullptr) ++index;

@@ -51,7 +51,8 @@ void Engine::Impl::on_worker_exit(Worker& worker) {
   read_exit_status(worker);
   if (worker.socket) read_worker_remains(worker);
   drain_worker(worker);
-  bell.ring_from_parent();   // it may have died between taking the drainer's flag and ringing: others' results would lie there
+  // It may have died between taking the drainer's flag and ringing: others' results would lie there.
+  if (drainer_job != nullptr && !bell.drainer_announced()) bell.ring_from_parent();
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
   if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)sys::kill_group(worker.group, SIGKILL);
   if (!launcher.connected()) {

@@ -77,6 +77,7 @@ struct Engine::Impl {
   WaiterList state_waiters;                 // started, ended, zygote needed
   WaiterList dispatch_waiters;
   std::vector<core::Action> actions;        // reused
+  std::vector<WorkerId> wanted;             // workers that the scheduler asked for, to be made by the supervisor
   std::vector<Worker*> dirty;               // workers with uncommitted frames
   std::vector<JobRef> touched;              // jobs with news, to be notified
 
@@ -135,6 +136,7 @@ struct Engine::Impl {
 
   // --- births.cpp ---
   Status make_line(Worker& worker);
+  void start_wanted();
   void start_worker(WorkerId id);
   void settle_unborn(Worker& worker);
   void request_start(Worker& worker);

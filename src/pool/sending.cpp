@@ -24,7 +24,10 @@ void Engine::Impl::run_actions() {
 void Engine::Impl::run_action(const core::Action& action) {
   using Kind = core::Action::Kind;
   switch (action.kind) {
-    case Kind::start_worker: start_worker(action.worker); break;
+    case Kind::start_worker:   // the supervisor's, after the waiters have been woken: making its ring takes longer than all the rest of a death
+      wanted.push_back(action.worker);
+      wake_supervisor();
+      break;
     case Kind::send: send_chunk(action); break;
     case Kind::take_back: take_back(action); break;
     case Kind::settle: settle_range(action.settle); break;
@@ -39,6 +42,7 @@ void Engine::Impl::run_action(const core::Action& action) {
       if (Worker* worker = find_worker(action.worker)) kill_worker(*worker, action.cause);
       break;
     case Kind::pool_broken:
+      end_inputs();
       broken_text = last_start_failure ? describe(*last_start_failure) : std::string("workers cannot be started");
       state_waiters.wake_all();
       break;

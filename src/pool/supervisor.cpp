@@ -26,6 +26,8 @@ void Engine::Impl::supervise() {
     }
     handle_deadlines(sys::now());
     notify();
+    start_wanted();
+    notify();
     check_ended();
     const Time now = sys::now();
     const Time next = next_wakeup(now);

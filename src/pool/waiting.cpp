@@ -193,7 +193,7 @@ Waited Engine::wait_dispatch(Nanos max_sleep, DispatchEvent& out) {
 Waited Engine::wait_started(Nanos max_sleep) {
   return impl_->wait_for_state(impl_->state_waiters, max_sleep, [&]() -> std::optional<Waited> {
     if (impl_->ended || impl_->ending || impl_->scheduler.state() == core::Scheduler::PoolState::broken) return Waited::ended;
-    const bool all = std::all_of(impl_->workers.begin(), impl_->workers.end(), [](const auto& each) { return each.second->pid != 0; });
+    const bool all = impl_->wanted.empty() && std::all_of(impl_->workers.begin(), impl_->workers.end(), [](const auto& each) { return each.second->pid != 0; });
     return all ? std::optional(Waited::ready) : std::nullopt;
   });
 }

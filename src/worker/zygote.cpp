@@ -31,6 +31,7 @@ constexpr std::uint64_t kParentTag = 2;
 constexpr std::uint64_t kChildTag = 3;
 // `reap` comes after the pidfd has fired, so the worker is a zombie already; the bound is for a pool that asks too early.
 constexpr Nanos kReapLimit = std::chrono::milliseconds(200);
+constexpr Nanos kOrphanDelay = std::chrono::milliseconds(2);
 // Steps of start_failed (its field b).
 constexpr std::int64_t kStepMessage = 1;
 constexpr std::int64_t kStepFork = 2;
@@ -65,6 +66,7 @@ class Zygote {
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
   std::string tag_prefix_;
+  bool orphans_due_ = false;      // some child has ended since the last look
   Brood brood_;
 };
 
@@ -101,8 +103,11 @@ Status Zygote::say_hello() {
 // One round; false = leave. The parent's death goes first: nothing else matters then.
 bool Zygote::serve_once() {
   std::array<sys::Event, 4> events;
-  const auto count = epoll_->wait(events, Nanos::max());
+  // The end of a child brings two events at about the same time: SIGCHLD here, and the pool's `reap`, for whose answer somebody waits. So the
+  // look for ended orphans, a scan of /proc, comes when nothing else has come for a moment.
+  const auto count = epoll_->wait(events, orphans_due_ ? kOrphanDelay : Nanos::max());
   if (!count.ok()) return false;
+  if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
   bool message = false;
   bool child = false;
   for (int i = 0; i < count.value(); ++i) {
@@ -113,7 +118,7 @@ bool Zygote::serve_once() {
   }
   if (child) {
     child_signal_->drain();
-    brood_.reap_ended_orphans();
+    orphans_due_ = true;
   }
   return !message || handle_message();
 }

@@ -277,6 +277,8 @@ TEST(Pool, AFailingInitializerBreaksThePoolWithItsReason) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::broken);
   EXPECT_NE(refused.error().message().find("no database"), std::string::npos) << refused.error().message();
+  pool.close();
+  EXPECT_TRUE(pool.join(std::chrono::seconds(20)));
 }
 
 TEST(Pool, TimeLimitKillsOneWorkerOnly) {
