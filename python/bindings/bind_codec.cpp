@@ -20,7 +20,8 @@ PyObject* encode_function(PyObject*, PyObject* const* arguments, Py_ssize_t coun
   PyObject* bytes = nullptr;
   if (encoder.encode(arguments[0])) {
     if (!encoder.is_large()) {
-      bytes = PyBytes_FromStringAndSize(reinterpret_cast<const char*>(encoder.inline_bytes().data()), static_cast<Py_ssize_t>(encoder.size()));
+      bytes =
+          PyBytes_FromStringAndSize(reinterpret_cast<const char*>(encoder.inline_bytes().data()), static_cast<Py_ssize_t>(encoder.size()));
     } else if ((bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(encoder.size()))) != nullptr) {
       encoder.write_to(reinterpret_cast<std::byte*>(PyBytes_AS_STRING(bytes)));
     }

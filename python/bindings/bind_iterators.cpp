@@ -26,7 +26,7 @@ pool::Engine& engine_of(PyObject* core) { return *as_core(core)->engine; }
 
 // --- Feed ---------------------------------------------------------------------------------------------------------------------
 
-enum class Fed : std::uint8_t { more, over, failed };      // failed: a Python error is set
+enum class Fed : std::uint8_t { more, over, failed };  // failed: a Python error is set
 
 /// Reads up to `count` items into the batch.
 Fed read_items(FeedObject* self, Encoder& encoder, std::uint64_t count, pool::ItemBatch& batch) {
@@ -45,7 +45,7 @@ void finish_feed(FeedObject* self) {
   self->input_error = take_exception();
   self->done = true;
   Py_CLEAR(self->iterator);
-  (void)engine_of(self->core).close_input(self->job);     // an ended pool has settled the job already
+  (void)engine_of(self->core).close_input(self->job);  // an ended pool has settled the job already
 }
 
 /// One window's room: chunk by chunk. False = the input is over or the pool does not take more.
@@ -87,7 +87,7 @@ PyObject* feed_run(PyObject* object, PyObject*) {
     if (end == WaitEnd::ended) break;
     more = feed_room(self, encoder, room);
   }
-  Py_CLEAR(self->iterator);      // a generator is closed here, in the thread that ran it
+  Py_CLEAR(self->iterator);  // a generator is closed here, in the thread that ran it
   Py_RETURN_NONE;
 }
 
@@ -131,8 +131,8 @@ PyType_Slot feed_slots[] = {
     {Py_tp_methods, feed_methods},
     {0, nullptr},
 };
-PyType_Spec feed_spec = {"holdfast._core.Feed", sizeof(FeedObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                         feed_slots};
+PyType_Spec feed_spec = {"holdfast._core.Feed", sizeof(FeedObject), 0,
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, feed_slots};
 
 // --- IteratorBase -------------------------------------------------------------------------------------------------------------
 
@@ -141,13 +141,11 @@ bool begin_reading(IteratorObject* self, const Deadline& deadline, bool& timed_o
   Gate& gate = as_core(self->core)->gate;
   while (self->reading) {
     const Nanos slice = std::min(deadline.left(), Nanos(std::chrono::milliseconds(20)));
-    Py_BEGIN_ALLOW_THREADS
-    {
+    Py_BEGIN_ALLOW_THREADS {
       std::unique_lock<std::mutex> lock(gate.mutex);
       gate.opened.wait_for(lock, slice);
     }
-    Py_END_ALLOW_THREADS
-    if (PyErr_CheckSignals() != 0) return false;
+    Py_END_ALLOW_THREADS if (PyErr_CheckSignals() != 0) return false;
     if (self->reading && deadline.limited() && deadline.left() == Nanos{0}) {
       timed_out = true;
       return false;
@@ -192,7 +190,7 @@ PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
       Py_DECREF(value);
       return nullptr;
     }
-    PyException_SetCause(error, value);       // steals
+    PyException_SetCause(error, value);  // steals
     value = error;
   }
   restore_exception(value);
@@ -230,7 +228,8 @@ PyObject* iterator_next(PyObject* object, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"timeout", nullptr};
   PyObject* timeout = Py_None;
   Deadline deadline;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:next", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:next", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline))
+    return nullptr;
   return step(as_iterator(object), deadline);
 }
 
@@ -295,8 +294,8 @@ PyType_Slot iterator_slots[] = {
     {Py_tp_getset, iterator_getset},
     {0, nullptr},
 };
-PyType_Spec iterator_spec = {"holdfast._core.IteratorBase", sizeof(IteratorObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
-                             iterator_slots};
+PyType_Spec iterator_spec = {"holdfast._core.IteratorBase", sizeof(IteratorObject), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, iterator_slots};
 
 }  // namespace
 
@@ -326,7 +325,8 @@ PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObjec
 bool add_iterators(PyObject* module) {
   feed_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&feed_spec));
   iterator_base_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&iterator_spec));
-  return feed_type != nullptr && iterator_base_type != nullptr && PyModule_AddObjectRef(module, "Feed", reinterpret_cast<PyObject*>(feed_type)) == 0 &&
+  return feed_type != nullptr && iterator_base_type != nullptr &&
+         PyModule_AddObjectRef(module, "Feed", reinterpret_cast<PyObject*>(feed_type)) == 0 &&
          PyModule_AddObjectRef(module, "IteratorBase", reinterpret_cast<PyObject*>(iterator_base_type)) == 0;
 }
 

@@ -29,8 +29,8 @@ PyObject* policy_new(PyTypeObject* type, PyObject* args, PyObject*) {
   double backoff = 0, factor = 1, backoff_max = 0, jitter = 0, task_timeout = 0;
   PyObject* skip_value = nullptr;
   unsigned long long window = 0;
-  if (!PyArg_ParseTuple(args, "sssIddddsdOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max, &jitter, &then,
-                        &task_timeout, &skip_value, &window)) {
+  if (!PyArg_ParseTuple(args, "sssIddddsdOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max,
+                        &jitter, &then, &task_timeout, &skip_value, &window)) {
     return nullptr;
   }
   Policies policies;

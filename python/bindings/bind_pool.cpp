@@ -31,8 +31,9 @@ PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   double grace = 5, start_deadline = 60;
   int kill_children = 0, main_by_value = 0;
   PyObject *result = nullptr, *map_result = nullptr, *iterator = nullptr, *unordered = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpp(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts, &max_deaths,
-                                   &grace, &start_deadline, &kill_children, &main_by_value, &result, &map_result, &iterator, &unordered)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpp(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts,
+                                   &max_deaths, &grace, &start_deadline, &kill_children, &main_by_value, &result, &map_result, &iterator,
+                                   &unordered)) {
     return nullptr;
   }
   pool::EngineOptions options;
@@ -99,8 +100,7 @@ void core_dealloc(PyObject* object) {
   {
     // The engine's destructor kills the workers and joins the supervisor: short, but other Python threads need not wait for it.
     std::shared_ptr<pool::Engine> engine = std::move(self->engine);
-    Py_BEGIN_ALLOW_THREADS
-    engine.reset();
+    Py_BEGIN_ALLOW_THREADS engine.reset();
     Py_END_ALLOW_THREADS
   }
   self->engine.~shared_ptr();
@@ -142,7 +142,8 @@ PyObject* core_wait_started(PyObject* object, PyObject* timeout) {
 /// The restarter's wait. True: fork a new zygote; False: the engine has ended.
 PyObject* core_wait_zygote_needed(PyObject* object, PyObject*) {
   pool::Engine& engine = *as_core(object)->engine;
-  const WaitEnd end = wait_loop(engine, Deadline(), false, [&](Nanos slice) { return engine.wait_zygote_needed(slice); }, kServiceSlice);
+  const WaitEnd end = wait_loop(
+      engine, Deadline(), false, [&](Nanos slice) { return engine.wait_zygote_needed(slice); }, kServiceSlice);
   return end == WaitEnd::error ? nullptr : PyBool_FromLong(end == WaitEnd::ready);
 }
 
@@ -150,7 +151,9 @@ PyObject* core_wait_zygote_needed(PyObject* object, PyObject*) {
 PyObject* note_tuple(const pool::Payload& note) {
   const std::optional<Raised> raised = decode_raised(note.bytes());
   if (!raised) return Py_BuildValue("(sss)", "", "a malformed note", "");
-  const auto text = [](std::string_view view) { return PyUnicode_DecodeUTF8(view.data(), static_cast<Py_ssize_t>(view.size()), "replace"); };
+  const auto text = [](std::string_view view) {
+    return PyUnicode_DecodeUTF8(view.data(), static_cast<Py_ssize_t>(view.size()), "replace");
+  };
   return Py_BuildValue("(NNN)", text(raised->type_name), text(raised->repr), text(raised->traceback));
 }
 
@@ -159,14 +162,16 @@ PyObject* core_wait_dispatch(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   for (;;) {
     pool::DispatchEvent event;
-    const WaitEnd end =
-        wait_loop(*self->engine, Deadline(), false, [&](Nanos slice) { return self->engine->wait_dispatch(slice, event); }, kServiceSlice);
+    const WaitEnd end = wait_loop(
+        *self->engine, Deadline(), false, [&](Nanos slice) { return self->engine->wait_dispatch(slice, event); }, kServiceSlice);
     if (end == WaitEnd::error) return nullptr;
     if (end == WaitEnd::ended) Py_RETURN_NONE;
-    if (event.kind == pool::DispatchEvent::Kind::note) return Py_BuildValue("(sNI)", "note", note_tuple(event.note), static_cast<unsigned int>(event.worker));
-    if (event.kind == pool::DispatchEvent::Kind::workers_changed) return Py_BuildValue("(sI)", "workers", static_cast<unsigned int>(event.worker));
+    if (event.kind == pool::DispatchEvent::Kind::note)
+      return Py_BuildValue("(sNI)", "note", note_tuple(event.note), static_cast<unsigned int>(event.worker));
+    if (event.kind == pool::DispatchEvent::Kind::workers_changed)
+      return Py_BuildValue("(sI)", "workers", static_cast<unsigned int>(event.worker));
     const auto found = self->undelivered.find(pool::Engine::job_id(*event.job));
-    if (found == self->undelivered.end()) {      // cleared by the garbage collector with everything around it
+    if (found == self->undelivered.end()) {  // cleared by the garbage collector with everything around it
       self->engine->dispatched(event.job);
       continue;
     }
@@ -231,8 +236,10 @@ PyObject* core_workers(PyObject* object, PyObject*) {
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(workers.size()));
   for (std::size_t i = 0; list != nullptr && i < workers.size(); ++i) {
     PyObject* worker = worker_tuple(workers[i]);
-    if (worker == nullptr) Py_CLEAR(list);
-    else PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), worker);
+    if (worker == nullptr)
+      Py_CLEAR(list);
+    else
+      PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), worker);
   }
   return list;
 }
@@ -284,15 +291,19 @@ PyObject* core_death_reports(PyObject* object, PyObject*) {
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(deaths.size()));
   for (std::size_t i = 0; list != nullptr && i < deaths.size(); ++i) {
     PyObject* report = report_object(deaths[i]);
-    if (report == nullptr) Py_CLEAR(list);
-    else PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), report);
+    if (report == nullptr)
+      Py_CLEAR(list);
+    else
+      PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), report);
   }
   if (final && list != nullptr && self->deaths == nullptr) self->deaths = Py_NewRef(list);
   return list;
 }
 
 template <class Function>
-PyCFunction method(Function* function) { return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)); }
+PyCFunction method(Function* function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
 
 PyMethodDef core_methods[] = {
     {"prepare_zygote", core_prepare_zygote, METH_NOARGS, nullptr},

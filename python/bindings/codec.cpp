@@ -15,12 +15,26 @@ namespace holdfast::python {
 namespace {
 
 enum class Tag : std::uint8_t {
-  none = 1, false_value, true_value, int8, int64, float64, text8, text, bytes, tuple, large_text8, large_bytes, pickle, pickle_buffers,
-  value_pickle, value_pickle_buffers,      // the same, by cloudpickle
+  none = 1,
+  false_value,
+  true_value,
+  int8,
+  int64,
+  float64,
+  text8,
+  text,
+  bytes,
+  tuple,
+  large_text8,
+  large_bytes,
+  pickle,
+  pickle_buffers,
+  value_pickle,
+  value_pickle_buffers,  // the same, by cloudpickle
 };
 
-constexpr int kMaxDepth = 4;             // tuples in tuples; deeper ones are pickled
-constexpr Py_ssize_t kMaxTuple = 64;     // longer ones are pickled
+constexpr int kMaxDepth = 4;          // tuples in tuples; deeper ones are pickled
+constexpr Py_ssize_t kMaxTuple = 64;  // longer ones are pickled
 constexpr std::size_t kLargeHeader = 16;
 
 std::byte* put_tag(std::byte* at, Tag tag) {
@@ -57,10 +71,10 @@ std::byte* put_text(std::byte* at, const std::byte* end, PyObject* object) {
   if (PyUnicode_KIND(object) == PyUnicode_1BYTE_KIND) {
     return put_run(at, end, Tag::text8, PyUnicode_1BYTE_DATA(object), PyUnicode_GET_LENGTH(object));
   }
-  if (PyUnicode_GET_LENGTH(object) > 1024) return nullptr;      // AsUTF8 keeps its copy in the object: not for long texts
+  if (PyUnicode_GET_LENGTH(object) > 1024) return nullptr;  // AsUTF8 keeps its copy in the object: not for long texts
   Py_ssize_t size = 0;
   const char* data = PyUnicode_AsUTF8AndSize(object, &size);
-  if (data == nullptr) {                                          // lone surrogates
+  if (data == nullptr) {  // lone surrogates
     PyErr_Clear();
     return nullptr;
   }
@@ -69,7 +83,7 @@ std::byte* put_text(std::byte* at, const std::byte* end, PyObject* object) {
 
 /// The compact code of `object` at `at`, or nullptr (no Python error) when it has none or does not fit before `end`.
 std::byte* put_compact(std::byte* at, const std::byte* end, PyObject* object, int depth) {
-  if (end - at < 16) return nullptr;       // room for any scalar
+  if (end - at < 16) return nullptr;  // room for any scalar
   PyTypeObject* type = Py_TYPE(object);
   if (type == &PyLong_Type) return put_int(at, object);
   if (type == &PyFloat_Type) return put_value(put_tag(at, Tag::float64), PyFloat_AS_DOUBLE(object));
@@ -226,7 +240,8 @@ void Encoder::write_to(std::byte* destination) const {
   std::memset(destination, 0, kLargeHeader);
   *destination = static_cast<std::byte>(is_bytes ? Tag::large_bytes : Tag::large_text8);
   std::memcpy(destination + 8, &length, sizeof length);
-  const void* data = is_bytes ? static_cast<const void*>(PyBytes_AS_STRING(whole_)) : static_cast<const void*>(PyUnicode_1BYTE_DATA(whole_));
+  const void* data =
+      is_bytes ? static_cast<const void*>(PyBytes_AS_STRING(whole_)) : static_cast<const void*>(PyUnicode_1BYTE_DATA(whole_));
   std::memcpy(destination + kLargeHeader, data, length);
 }
 

@@ -41,8 +41,8 @@ class Encoder {
 
   std::size_t size() const { return size_; }
   bool is_large() const { return size_ > ring::kInlineLimit; }
-  ByteSpan inline_bytes() const { return {scratch_, size_}; }   // when !is_large(); valid until the next encode()
-  void write_to(std::byte* destination) const;                   // when is_large(): exactly size() bytes; cannot fail
+  ByteSpan inline_bytes() const { return {scratch_, size_}; }  // when !is_large(); valid until the next encode()
+  void write_to(std::byte* destination) const;                 // when is_large(): exactly size() bytes; cannot fail
   /// True when pickle refused the last object and cloudpickle took it (so its bytes may differ from one call to the next).
   bool by_value() const { return by_value_; }
   /// Drops what was held for write_to(). With the GIL. Call it after each encode() whose result is_large(), and after an error.
@@ -56,8 +56,8 @@ class Encoder {
   bool main_by_value_;
   bool by_value_allowed_ = true;
   bool by_value_ = false;
-  PyObject* whole_ = nullptr;             // large exact str or bytes: copied straight from the object
-  PyObject* sink_ = nullptr;              // large pickle: chunks and buffers, see PickleSink in codec.cpp
+  PyObject* whole_ = nullptr;  // large exact str or bytes: copied straight from the object
+  PyObject* sink_ = nullptr;   // large pickle: chunks and buffers, see PickleSink in codec.cpp
   std::byte scratch_[ring::kInlineLimit];
 };
 

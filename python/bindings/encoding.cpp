@@ -70,7 +70,7 @@ bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBa
     try {
       batch.add(encoder.inline_bytes());
       return true;
-    } catch (const std::bad_alloc&) {      // no Python code and no wait in this frame: a catch is harmless here
+    } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
       PyErr_NoMemory();
       return false;
     }

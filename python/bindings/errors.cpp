@@ -13,8 +13,10 @@ PyObject* errors_module() {
   if (module == nullptr) {
     PyObject* imported = PyImport_ImportModule("holdfast._errors");
     if (imported == nullptr) return nullptr;
-    if (module == nullptr) module = imported;          // another thread may have been faster during the import
-    else Py_DECREF(imported);
+    if (module == nullptr)
+      module = imported;  // another thread may have been faster during the import
+    else
+      Py_DECREF(imported);
   }
   return module;
 }
@@ -23,7 +25,7 @@ PyObject* set_os_error(const Error& error) {
   const std::string message = error.message();
   PyObject* arguments = Py_BuildValue("(is)", error.err_no != 0 ? error.err_no : EIO, message.c_str());
   if (arguments == nullptr) return nullptr;
-  PyErr_SetObject(PyExc_OSError, arguments);            // becomes PermissionError and the like by its errno
+  PyErr_SetObject(PyExc_OSError, arguments);  // becomes PermissionError and the like by its errno
   Py_DECREF(arguments);
   return nullptr;
 }
@@ -40,14 +42,14 @@ PyObject* error_class(const char* name) {
   PyObject* module = errors_module();
   if (module == nullptr) return nullptr;
   PyObject* value = PyObject_GetAttrString(module, name);
-  Py_XDECREF(value);                                     // the module keeps it alive
+  Py_XDECREF(value);  // the module keeps it alive
   return value;
 }
 
 PyObject* set_error(const Error& error) {
   switch (error.code) {
     case ErrorCode::closed:
-      PyErr_SetString(PyExc_ValueError, "Pool not running");   // the standard pool's words: people match on them
+      PyErr_SetString(PyExc_ValueError, "Pool not running");  // the standard pool's words: people match on them
       return nullptr;
     case ErrorCode::invalid_argument: PyErr_SetString(PyExc_ValueError, error.message().c_str()); return nullptr;
     case ErrorCode::timed_out: PyErr_SetString(PyExc_TimeoutError, error.message().c_str()); return nullptr;
@@ -66,12 +68,12 @@ void wrap_base_exception() {
   PyObject* type = error_class("ResultDecodeError");
   PyObject* wrapped = type == nullptr ? nullptr : PyObject_CallOneArg(type, original);
   if (wrapped == nullptr) {
-    PyErr_Clear();                                       // no memory for the better error: the plain one must do
+    PyErr_Clear();  // no memory for the better error: the plain one must do
     PyErr_SetString(PyExc_RuntimeError, "unpickling a result raised something that is no Exception");
     Py_XDECREF(original);
     return;
   }
-  PyException_SetCause(wrapped, original);               // steals
+  PyException_SetCause(wrapped, original);  // steals
   PyErr_SetObject(type, wrapped);
   Py_DECREF(wrapped);
 }

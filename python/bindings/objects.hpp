@@ -25,40 +25,38 @@ struct Gate {
 
 struct CachedFunction {
   pool::FunctionRef function;
-  PyObject* object = nullptr;      // strong: the key is its address
+  PyObject* object = nullptr;  // strong: the key is its address
 };
 
 /// holdfast._core.Core: one engine.
 struct CoreObject {
-  PyObject_HEAD
-  std::shared_ptr<pool::Engine> engine;
+  PyObject_HEAD std::shared_ptr<pool::Engine> engine;
   std::shared_ptr<ring::BufferPool> buffers;
-  std::unordered_map<JobId, PyObject*> undelivered;            // results (strong) whose callbacks have not run
-  std::unordered_map<PyObject*, CachedFunction> functions;     // by identity; those that pickle by reference
+  std::unordered_map<JobId, PyObject*> undelivered;         // results (strong) whose callbacks have not run
+  std::unordered_map<PyObject*, CachedFunction> functions;  // by identity; those that pickle by reference
   Gate gate;
-  PyObject* result_type;           // holdfast._results.AsyncResult and so on: what the submit methods make
+  PyObject* result_type;  // holdfast._results.AsyncResult and so on: what the submit methods make
   PyObject* map_result_type;
   PyObject* iterator_type;
   PyObject* unordered_type;
-  PyObject* deaths;                // list of reports, once the engine is aborted: made once for all its errors
+  PyObject* deaths;  // list of reports, once the engine is aborted: made once for all its errors
   std::uint64_t workers;
   bool main_by_value;
 };
 
 /// holdfast._core.ResultBase: one apply or map.
 struct ResultObject {
-  PyObject_HEAD
-  PyObject* core;
+  PyObject_HEAD PyObject* core;
   PyObject* pool;
-  PyObject* function;              // named in errors
+  PyObject* function;  // named in errors
   PyObject* callback;
   PyObject* error_callback;
   PyObject* skip_value;
-  PyObject* value;                 // once collected: the value or the exception
-  PyObject* partial;               // once collected with a failure, of a map: {index: result}
+  PyObject* value;    // once collected: the value or the exception
+  PyObject* partial;  // once collected with a failure, of a map: {index: result}
   pool::JobRef job;
   Policies policies;
-  std::uint64_t items;             // of a map: how many there are to be
+  std::uint64_t items;  // of a map: how many there are to be
   bool is_map;
   bool collected;
   bool collecting;
@@ -69,10 +67,9 @@ struct ResultObject {
 
 /// holdfast._core.Feed: the input side of a lazy job; run() is the feeder thread's work.
 struct FeedObject {
-  PyObject_HEAD
-  PyObject* core;
-  PyObject* iterator;              // the user's, nullptr when it is over
-  PyObject* input_error;           // what the input raised: the consumer's last item
+  PyObject_HEAD PyObject* core;
+  PyObject* iterator;     // the user's, nullptr when it is over
+  PyObject* input_error;  // what the input raised: the consumer's last item
   pool::JobRef job;
   std::uint64_t chunk_size;
   bool done;
@@ -80,8 +77,7 @@ struct FeedObject {
 
 /// holdfast._core.IteratorBase: the output side.
 struct IteratorObject {
-  PyObject_HEAD
-  PyObject* core;
+  PyObject_HEAD PyObject* core;
   PyObject* pool;
   PyObject* function;
   PyObject* skip_value;
@@ -90,16 +86,15 @@ struct IteratorObject {
   Policies policies;
   ItemIndex next;
   bool unordered;
-  bool reading;                    // a thread is inside next(): others wait at the gate
+  bool reading;  // a thread is inside next(): others wait at the gate
   bool over;
 };
 
 /// holdfast._core.Policy: the checked policies of a pool or a call (from _options.py).
 struct PolicyObject {
-  PyObject_HEAD
-  Policies policies;
+  PyObject_HEAD Policies policies;
   PyObject* skip_value;
-  std::uint64_t window_chunks;     // of lazy jobs, in chunks; 0 = the default
+  std::uint64_t window_chunks;  // of lazy jobs, in chunks; 0 = the default
 };
 
 inline CoreObject* as_core(PyObject* object) { return reinterpret_cast<CoreObject*>(object); }
@@ -108,10 +103,10 @@ inline FeedObject* as_feed(PyObject* object) { return reinterpret_cast<FeedObjec
 inline IteratorObject* as_iterator(PyObject* object) { return reinterpret_cast<IteratorObject*>(object); }
 inline PolicyObject* as_policy(PyObject* object) { return reinterpret_cast<PolicyObject*>(object); }
 
-extern PyTypeObject* result_base_type;      // set once by add_results
+extern PyTypeObject* result_base_type;  // set once by add_results
 extern PyTypeObject* iterator_base_type;
 extern PyTypeObject* feed_type;
-extern PyTypeObject* policy_type;           // set once by add_pool
+extern PyTypeObject* policy_type;  // set once by add_pool
 
 // --- encoding.cpp: into an ItemBatch and into functions ---
 /// Appends one encoded object; what cannot be pickled becomes an item that raises pickle's error in its own place (as with the
@@ -125,8 +120,8 @@ pool::FunctionRef intern(CoreObject* core, PyObject* function);
 struct TaskInfo {
   PyObject* function = nullptr;
   PyObject* skip_value = nullptr;
-  bool is_map = false;             // whether an item number means something to the user
-  Policies policies;               // a failure under "abort" is told as PoolAbortedError, the failure as its cause
+  bool is_map = false;  // whether an item number means something to the user
+  Policies policies;    // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
 /// decode() of a result failed: its error, taken over and wrapped as the item's own failure.
 PyObject* decode_failure(const TaskInfo& info, ItemIndex item);
@@ -145,6 +140,8 @@ PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_siz
 
 /// tp_alloc for our heap types, checked.
 template <class Object>
-Object* allocate(PyTypeObject* type) { return reinterpret_cast<Object*>(type->tp_alloc(type, 0)); }
+Object* allocate(PyTypeObject* type) {
+  return reinterpret_cast<Object*>(type->tp_alloc(type, 0));
+}
 
 }  // namespace holdfast::python

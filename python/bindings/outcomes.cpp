@@ -34,8 +34,10 @@ PyObject* with_traceback(PyObject* exception, std::string_view traceback) {
   if (known != nullptr || traceback.empty()) return exception;
   PyObject* text = text_object(traceback);
   PyObject* cause = call_errors("remote_traceback", text == nullptr ? nullptr : Py_BuildValue("(N)", text));
-  if (cause == nullptr) PyErr_Clear();
-  else PyException_SetCause(exception, cause);      // steals
+  if (cause == nullptr)
+    PyErr_Clear();
+  else
+    PyException_SetCause(exception, cause);  // steals
   return exception;
 }
 

@@ -14,11 +14,10 @@ namespace holdfast::python {
 namespace {
 
 struct PickleSink {
-  PyObject_HEAD
-  std::vector<PyObject*>* chunks;     // exact bytes objects
-  std::vector<Py_buffer>* buffers;    // our own exports: the memory cannot be released or resized under us
+  PyObject_HEAD std::vector<PyObject*>* chunks;  // exact bytes objects
+  std::vector<Py_buffer>* buffers;               // our own exports: the memory cannot be released or resized under us
   std::size_t pickle_size;
-  PyObject* pickler;                  // owned while the pair is out of the cache and may be reused
+  PyObject* pickler;  // owned while the pair is out of the cache and may be reused
 };
 
 PickleSink* as_sink(PyObject* object) { return reinterpret_cast<PickleSink*>(object); }
@@ -33,7 +32,7 @@ void drop_pieces(PickleSink* sink) {
   for (PyObject* piece : chunks) Py_DECREF(piece);
   for (Py_buffer& view : buffers) PyBuffer_Release(&view);
   chunks.clear();
-  if (sink->chunks->capacity() == 0) sink->chunks->swap(chunks);   // keeps the room for the next object
+  if (sink->chunks->capacity() == 0) sink->chunks->swap(chunks);  // keeps the room for the next object
 }
 
 PyObject* sink_write_method(PyObject* self, PyObject* data) {
@@ -112,13 +111,13 @@ PyType_Spec sink_spec = {"holdfast._core.PickleSink", sizeof(PickleSink), 0,
 /// What is looked up once per process. Leaked on purpose: it is used until the very end of the interpreter.
 struct Imports {
   PyTypeObject* sink_type = nullptr;
-  PyObject* forking_pickler = nullptr;    // class
+  PyObject* forking_pickler = nullptr;  // class
   PyObject* loads = nullptr;
   PyObject* pickling_error = nullptr;
   PyObject* dump_name = nullptr;
   PyObject* clear_memo_name = nullptr;
   PyObject* protocol = nullptr;
-  PyObject* buffers_names = nullptr;      // ("buffers",) for the vectorcall of loads
+  PyObject* buffers_names = nullptr;  // ("buffers",) for the vectorcall of loads
 };
 
 PyObject* import_name(const char* module_name, const char* name) {
@@ -156,7 +155,7 @@ Imports* imports() {
   return &loaded;
 }
 
-constexpr std::size_t kCachedSinks = 4;    // nested pickling (an object's __reduce__ that uses a pool) takes more than one
+constexpr std::size_t kCachedSinks = 4;  // nested pickling (an object's __reduce__ that uses a pool) takes more than one
 std::array<PyObject*, kCachedSinks> cached_sinks{};
 std::size_t cached_sink_count = 0;
 
@@ -201,7 +200,8 @@ PyObject* sink_with_forking_pickler(const Imports* known) {
 bool mentions_main(const PickleSink* sink) {
   static constexpr char kName[] = "__main__";
   for (PyObject* chunk : *sink->chunks) {
-    if (memmem(PyBytes_AS_STRING(chunk), static_cast<std::size_t>(PyBytes_GET_SIZE(chunk)), kName, sizeof kName - 1) != nullptr) return true;
+    if (memmem(PyBytes_AS_STRING(chunk), static_cast<std::size_t>(PyBytes_GET_SIZE(chunk)), kName, sizeof kName - 1) != nullptr)
+      return true;
   }
   return false;
 }
@@ -308,7 +308,8 @@ PyObject* copy_buffers(ByteSpan payload, std::size_t count, std::size_t at) {
 
 PyObject* memory_view(ByteSpan bytes) {
   // PyMemoryView_FromMemory takes a char* also for PyBUF_READ.
-  return PyMemoryView_FromMemory(const_cast<char*>(reinterpret_cast<const char*>(bytes.data())), static_cast<Py_ssize_t>(bytes.size()), PyBUF_READ);
+  return PyMemoryView_FromMemory(const_cast<char*>(reinterpret_cast<const char*>(bytes.data())), static_cast<Py_ssize_t>(bytes.size()),
+                                 PyBUF_READ);
 }
 
 }  // namespace
@@ -324,7 +325,7 @@ Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowe
       sink_release(sink);
       return {second, true};
     }
-    PyErr_Clear();          // cloudpickle cannot: let it go by reference, the worker will say what it cannot find
+    PyErr_Clear();  // cloudpickle cannot: let it go by reference, the worker will say what it cannot find
     return {sink, false};
   }
   PyObject* refusal = take_exception();
@@ -334,13 +335,13 @@ Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowe
       Py_DECREF(refusal);
       return {sink, true};
     }
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {   // Ctrl-C in the middle: it comes first
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {  // Ctrl-C in the middle: it comes first
       Py_DECREF(refusal);
       return {};
     }
     PyErr_Clear();
   }
-  restore_exception(refusal);    // what pickle said is what people know and search for
+  restore_exception(refusal);  // what pickle said is what people know and search for
   return {};
 }
 

@@ -13,13 +13,13 @@
 
 namespace holdfast::python {
 
-inline constexpr std::size_t kBufferAlignment = 64;     // cache line: as allocators of array libraries give it
-inline constexpr Py_ssize_t kOutOfBandLimit = 1024;      // smaller buffers are cheaper inside the pickle
+inline constexpr std::size_t kBufferAlignment = 64;  // cache line: as allocators of array libraries give it
+inline constexpr Py_ssize_t kOutOfBandLimit = 1024;  // smaller buffers are cheaper inside the pickle
 
 /// The pickled form of one object, held as references: bytes pieces of the pickle and PickleBuffer objects.
 struct Pickled {
-  PyObject* sink = nullptr;      // new reference; nullptr = failed, Python error set
-  bool by_value = false;         // cloudpickle took it
+  PyObject* sink = nullptr;  // new reference; nullptr = failed, Python error set
+  bool by_value = false;     // cloudpickle took it
 };
 /// `by_value_allowed`: cloudpickle may take what pickle refuses.
 Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowed);

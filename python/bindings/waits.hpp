@@ -5,9 +5,9 @@
 // process (design.md section 4). Shared by bind_pool.cpp, bind_results.cpp, bind_iterators.cpp.
 #pragma once
 
-#include "python.hpp"
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "python.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -19,10 +19,12 @@ namespace holdfast::python {
 /// How long a wait may last, from now on.
 class Deadline {
  public:
-  Deadline() = default;                                    // for ever
+  Deadline() = default;  // for ever
   explicit Deadline(Nanos timeout) : limited_(true), end_(std::chrono::steady_clock::now() + timeout) {}
   bool limited() const { return limited_; }
-  Nanos left() const { return limited_ ? std::max(Nanos{0}, std::chrono::duration_cast<Nanos>(end_ - std::chrono::steady_clock::now())) : Nanos::max(); }
+  Nanos left() const {
+    return limited_ ? std::max(Nanos{0}, std::chrono::duration_cast<Nanos>(end_ - std::chrono::steady_clock::now())) : Nanos::max();
+  }
 
  private:
   bool limited_ = false;
@@ -40,11 +42,13 @@ inline bool in_main_thread() { return ::syscall(SYS_gettid) == ::getpid(); }
 inline constexpr Nanos kMainThreadSlice = std::chrono::milliseconds(50);
 inline constexpr Nanos kOtherThreadSlice = std::chrono::seconds(1);
 
-enum class WaitEnd { ready, ended, timed_out, error };     // error: a Python exception is set (a signal handler's)
+enum class WaitEnd { ready, ended, timed_out, error };  // error: a Python exception is set (a signal handler's)
 
 /// Before the wait: one look with the GIL kept. What is there already costs no GIL hand-over, which is 5 ms while another thread computes.
 template <class Step>
-bool ready_at_once(Step&& step) { return step(Nanos{0}) == pool::Waited::ready; }
+bool ready_at_once(Step&& step) {
+  return step(Nanos{0}) == pool::Waited::ready;
+}
 
 /// Runs `step(max_sleep)` until it is ready or ended, or the deadline is over. A KeyboardInterrupt out of a signal handler is passed on to the
 /// busy workers first when `interrupt` is set.
@@ -54,10 +58,8 @@ WaitEnd wait_loop(pool::Engine& engine, const Deadline& deadline, bool interrupt
   for (;;) {
     const Nanos left = deadline.left();
     pool::Waited waited;
-    Py_BEGIN_ALLOW_THREADS
-    waited = step(std::min(left, slice));
-    Py_END_ALLOW_THREADS
-    if (waited == pool::Waited::ready) return WaitEnd::ready;
+    Py_BEGIN_ALLOW_THREADS waited = step(std::min(left, slice));
+    Py_END_ALLOW_THREADS if (waited == pool::Waited::ready) return WaitEnd::ready;
     if (PyErr_CheckSignals() != 0) {
       if (interrupt && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) engine.interrupt_workers();
       return WaitEnd::error;
