@@ -13,7 +13,8 @@ namespace holdfast::fuzz {
 
 class Aligned {
  public:
-  Aligned(const std::uint8_t* data, std::size_t size) : size_(size & ~std::size_t{7}), words_(std::make_unique<std::uint64_t[]>(size_ / 8)) {
+  Aligned(const std::uint8_t* data, std::size_t size)
+      : size_(size & ~std::size_t{7}), words_(std::make_unique<std::uint64_t[]>(size_ / 8)) {
     if (size_ != 0) std::memcpy(words_.get(), data, size_);
   }
   const std::byte* data() const { return reinterpret_cast<const std::byte*>(words_.get()); }

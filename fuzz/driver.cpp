@@ -72,7 +72,8 @@ Input mutate(const std::vector<Input>& corpus, std::mt19937_64& random) {
       case 0: input[at] = static_cast<std::uint8_t>(input[at] ^ (1U << any(8))); break;
       case 1: input[at] = static_cast<std::uint8_t>(random()); break;
       case 2: {
-        static constexpr std::uint64_t kExtremes[] = {0, 1, 7, 8, 63, 64, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff, ~std::uint64_t{0}, 32768, 262144};
+        static constexpr std::uint64_t kExtremes[] = {
+            0, 1, 7, 8, 63, 64, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff, ~std::uint64_t{0}, 32768, 262144};
         const std::uint64_t value = kExtremes[any(std::size(kExtremes))];
         std::memcpy(input.data() + at, &value, std::min<std::size_t>(std::size_t{1} << any(4), input.size() - at));
         break;

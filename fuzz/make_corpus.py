@@ -64,7 +64,11 @@ def result_frames() -> None:
     save("result_frame", "note", result(3, b"warning"))
     save("result_frame", "large", result(1, REFERENCE, form=1))
     save("result_frame", "run_of_three", result(1, b"a") + result(2, b"bb") + result(1, REFERENCE, form=1))
-    save("result_frame", "short_ones", result(1, b"a") + next_done(b"bb") + result(3, b"note") + next_done(b"") + next_done(b"12345678"))
+    save(
+        "result_frame",
+        "short_ones",
+        result(1, b"a") + next_done(b"bb") + result(3, b"note") + next_done(b"") + next_done(b"12345678"),
+    )
     save("result_frame", "short_without_context", next_done(b"bb"))
     save("result_frame", "cut_short", result(1, b"x" * 64)[:64])
     save("result_frame", "zeros", bytes(64))
@@ -78,14 +82,27 @@ def task_frames() -> None:
     save("task_frame", "forget_function", id_frame(2, 3))
     save("task_frame", "buffer_gone", id_frame(5, 5))
     save("task_frame", "chunk_of_two", chunk(4, 2, 8) + item(4, 0, 8, b"first") + item(4, 1, 8, REFERENCE, form=1))
-    save("task_frame", "short_items", chunk(4, 3, 8) + next_item(4, b"first") + next_item(4, REFERENCE, form=1) + next_item(4, b""))
+    save(
+        "task_frame",
+        "short_items",
+        chunk(4, 3, 8) + next_item(4, b"first") + next_item(4, REFERENCE, form=1) + next_item(4, b""),
+    )
     save("task_frame", "short_of_another_slot", chunk(4, 3, 8) + next_item(5, b"first"))
     save("task_frame", "item_empty", item(63, 0, 8, b""))
     save("task_frame", "slot_outside", item(64, 0, 8, b""))
     save("task_frame", "zeros", bytes(48))
 
 
-def message(kind: int, *, worker: int = 1, pid: int = 100, a: int = 0, b: int = 0, c: int = 0, usage: tuple[int, int, int] = (0, 0, 0)) -> bytes:
+def message(
+    kind: int,
+    *,
+    worker: int = 1,
+    pid: int = 100,
+    a: int = 0,
+    b: int = 0,
+    c: int = 0,
+    usage: tuple[int, int, int] = (0, 0, 0),
+) -> bytes:
     """A control message."""
     return struct.pack("<IIiiqqqqqq", kind, worker, pid, 0, a, b, c, *usage)
 
@@ -136,7 +153,11 @@ def parent_scripts() -> None:
     frame = result(1, b"payload!")
     save("parent_channel", "one_result", store_frame(frame) + step(tail, 0, len(frame) // 8) + read)
     whole_ring_pad = step(1, 0, 131072 | 0xFF << 32)
-    save("parent_channel", "pad_of_a_whole_ring", whole_ring_pad + step(0, 32, 131072) + read + step(0, 32, 131072 + 8) + read)
+    save(
+        "parent_channel",
+        "pad_of_a_whole_ring",
+        whole_ring_pad + step(0, 32, 131072) + read + step(0, 32, 131072 + 8) + read,
+    )
     save("parent_channel", "pad_beyond_the_tail", whole_ring_pad + step(tail, 0, 100) + read)
     short = frame + next_done(b"short") + next_done(b"")
     save("parent_channel", "short_results", store_frame(short) + step(tail, 0, len(short) // 8) + read)
@@ -144,7 +165,11 @@ def parent_scripts() -> None:
     save("parent_channel", "tail_too_far", step(0, 32, 1 << 40) + read)
     save("parent_channel", "tail_goes_back", store_frame(frame) + step(tail, 0, 5) + read + step(tail, 0, 0) + read)
     save("parent_channel", "claims", step(0, 64 + 3, packed(1, 50, 1)) + use + step(0, 64 + 3, packed(2, 10, 1)) + use)
-    save("parent_channel", "claims_backwards", step(0, 64 + 3, packed(9, 50, 1)) + use + step(0, 64 + 3, packed(0, 10, 1)) + use)
+    save(
+        "parent_channel",
+        "claims_backwards",
+        step(0, 64 + 3, packed(9, 50, 1)) + use + step(0, 64 + 3, packed(0, 10, 1)) + use,
+    )
     save("parent_channel", "head_ahead", step(6, 0, 5) + step(0, 24, 1 << 20) + step(7, 0, 0) + read)
     save("parent_channel", "head_follows", step(6, 0, 5) + step(0, 24, 48) + step(7, 0, 0) + read)
     save("parent_channel", "restless_progress", step(0, 57, 1) + step(7, 0, 0))

@@ -58,8 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::uint64_t value = 0;
     std::memcpy(&value, data + 2, sizeof value);
     switch (data[0] % 8) {
-      case 0: words[where % 128].store(value, std::memory_order_relaxed); break;                          // any word of the page
-      case 1: words[kResultRing + where].store(value, std::memory_order_relaxed); break;                  // the ring's beginning
+      case 0: words[where % 128].store(value, std::memory_order_relaxed); break;                                  // any word of the page
+      case 1: words[kResultRing + where].store(value, std::memory_order_relaxed); break;                          // the ring's beginning
       case 2: words[kResultRing + kMinRingBytes / 8 - 1 - where].store(value, std::memory_order_relaxed); break;  // its end
       case 3: reinterpret_cast<ChannelPage*>(mapping->data())->result_tail.store(value % 4096 * 8); break;
       case 4: read_results(channel); break;

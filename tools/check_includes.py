@@ -40,7 +40,11 @@ FORBIDDEN = [
         r"thread|mutex|condition_variable|future|atomic|pthread\.h|unistd\.h|fcntl\.h|(sys|linux|asm)/.*",
         "public headers carry no threads and no system headers",
     ),
-    ({"base", "sys", "ring", "core", "worker", "pool", "public"}, r"Python\.h|nanobind/.*", "Python belongs to python/bindings only"),
+    (
+        {"base", "sys", "ring", "core", "worker", "pool", "public"},
+        r"Python\.h|nanobind/.*",
+        "Python belongs to python/bindings only",
+    ),
     (
         {"ring", "pool"},
         r"(sys|linux|asm)/.*|unistd\.h|fcntl\.h|poll\.h|pthread\.h|sched\.h",

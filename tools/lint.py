@@ -17,7 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CPP_FOLDERS = ("src", "include", "python/bindings", "tests/cpp", "tests/cmake_consumer", "examples/cpp", "fuzz", "bench")
+CPP_FOLDERS = (
+    "src",
+    "include",
+    "python/bindings",
+    "tests/cpp",
+    "tests/cmake_consumer",
+    "examples/cpp",
+    "fuzz",
+    "bench",
+)
 TIDY_FOLDERS = ("src", "python/bindings")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
@@ -79,7 +88,9 @@ def clang_tidy(build: Path) -> bool:
         print("not in compile_commands.json: " + ", ".join(str(path) for path in sorted(missing)))
         return False
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        answers = [answer for answer in pool.map(lambda pair: tidy_one(build, *pair), sorted(commands.items())) if answer]
+        answers = [
+            answer for answer in pool.map(lambda pair: tidy_one(build, *pair), sorted(commands.items())) if answer
+        ]
     print("\n".join(answers), end="")
     return not answers
 

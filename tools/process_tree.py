@@ -46,7 +46,12 @@ def _read(path: str) -> str:
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DUMP_SECONDS, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=DUMP_SECONDS,
+            check=False,
         )
         return done.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -59,7 +64,20 @@ def _stacks_of(pid: int) -> str:
     if is_python and py_spy is not None:
         return _run([py_spy, "dump", "--native", "--pid", str(pid)])
     if shutil.which("gdb") is not None:
-        text = _run(["gdb", "-nx", "-q", "-batch", "-iex", "set debuginfod enabled off", "-p", str(pid), "-ex", "thread apply all bt 25"])
+        text = _run(
+            [
+                "gdb",
+                "-nx",
+                "-q",
+                "-batch",
+                "-iex",
+                "set debuginfod enabled off",
+                "-p",
+                str(pid),
+                "-ex",
+                "thread apply all bt 25",
+            ]
+        )
         return "\n".join(line for line in text.splitlines() if line.startswith(("#", "Thread", "<")))
     return "<no py-spy and no gdb: only the kernel's view above>"
 
@@ -71,7 +89,9 @@ def describe(pid: int) -> str:
     lines = [f"--- process {pid}: {_read(f'/proc/{pid}/cmdline') or status.get('Name', '?').strip()}", f"    {facts}"]
     with contextlib.suppress(OSError):
         for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name)):
-            lines.append(f"    thread {task.name} ({_read(f'{task}/comm')}): wchan={_read(f'{task}/wchan')} syscall={_read(f'{task}/syscall')}")
+            lines.append(
+                f"    thread {task.name} ({_read(f'{task}/comm')}): wchan={_read(f'{task}/wchan')} syscall={_read(f'{task}/syscall')}"
+            )
     return "\n".join(lines)
 
 

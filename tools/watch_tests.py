@@ -49,7 +49,9 @@ class Watch:
             kill_tree(self.pid)
             self.deadline = None
             return
-        print(f"\n=== {self.test} is over its outer time limit; every process of its tree:", file=sys.stderr, flush=True)
+        print(
+            f"\n=== {self.test} is over its outer time limit; every process of its tree:", file=sys.stderr, flush=True
+        )
         dump_stacks(self.pid, sys.stderr)
         kill_tree(self.pid, with_root=False)
         signal.pidfd_send_signal(self.pidfd, LIMIT_SIGNAL)

@@ -62,8 +62,10 @@ int main() {
   }
   std::size_t done = 0;
   for (const holdfast::Outcome& outcome : job->get()) {
-    if (outcome.ok()) ++done;
-    else if (outcome.report) std::cout << "skipped: " << holdfast::describe(*outcome.report) << '\n';
+    if (outcome.ok())
+      ++done;
+    else if (outcome.report)
+      std::cout << "skipped: " << holdfast::describe(*outcome.report) << '\n';
   }
   const auto killed = pool->killed_items();
   std::cout << done << " of " << pictures.size() << " pictures done, " << killed.size() << " listed as killed\n";

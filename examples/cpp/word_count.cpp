@@ -2,6 +2,7 @@
 // file's count arrives, the killed one is retried, and the exit reports say what happened.
 //
 //   example_word_count [folder]        exit code 0: the totals equal those of a sequential count
+#include <unistd.h>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -9,7 +10,6 @@
 #include <iostream>
 #include <iterator>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include "holdfast/holdfast.hpp"
@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   auto pool = holdfast::Pool::open(
       [&](std::span<const std::byte> item) {
         const std::string path(reinterpret_cast<const char*>(item.data()), item.size());
-        if (path == victim && lseek(tries_fd, 0, SEEK_END) < 2) {   // the first two tries die
+        if (path == victim && lseek(tries_fd, 0, SEEK_END) < 2) {  // the first two tries die
           (void)!write(tries_fd, "x", 1);
           raise(SIGKILL);
         }
@@ -94,7 +94,7 @@ int main(int argc, char** argv) {
   }
   const holdfast::Stats stats = pool->stats();
   std::cout << paths.size() << " files, " << total << " words; " << stats.deaths << " workers died under " << victim << " and "
-            << stats.retries << " retries followed; last news took "
-            << std::chrono::duration<double, std::milli>(stats.last_news).count() << " ms\n";
+            << stats.retries << " retries followed; last news took " << std::chrono::duration<double, std::milli>(stats.last_news).count()
+            << " ms\n";
   return total == expected && stats.deaths == 2 ? 0 : 1;
 }

@@ -28,20 +28,20 @@ struct ExitReport {
   Cause cause = Cause::none;
   int pid = 0;
   bool has_exit_code = false;
-  int exit_code = 0;            // valid with has_exit_code
-  int signal = 0;               // 0 = not ended by a signal
+  int exit_code = 0;  // valid with has_exit_code
+  int signal = 0;     // 0 = not ended by a signal
   bool core_dumped = false;
-  double runtime_s = 0;         // life of the process, start to end
-  double cpu_user_s = -1;       // -1 = not known (status taken by another reaper)
+  double runtime_s = 0;    // life of the process, start to end
+  double cpu_user_s = -1;  // -1 = not known (status taken by another reaper)
   double cpu_system_s = -1;
   std::int64_t peak_rss_bytes = -1;  // -1 = not known; ru_maxrss, which counts what a fork inherited
-  std::uint64_t items_run = 0;  // items this worker had finished
-  std::uint32_t attempts = 0;   // attempts of the lost item so far, this one included; 0 = no item was lost
-  bool lost_item = false;       // it was running an item
-  std::uint64_t job = 0;        // valid with lost_item
-  std::uint64_t item = 0;       // position in the job, valid with lost_item
-  std::int64_t news_ns = -1;    // from the first evidence seen by the supervisor to the settling, for P3
-  std::string detail;           // extra evidence for a person: what was malformed, which limit, the initializer's error text
+  std::uint64_t items_run = 0;       // items this worker had finished
+  std::uint32_t attempts = 0;        // attempts of the lost item so far, this one included; 0 = no item was lost
+  bool lost_item = false;            // it was running an item
+  std::uint64_t job = 0;             // valid with lost_item
+  std::uint64_t item = 0;            // position in the job, valid with lost_item
+  std::int64_t news_ns = -1;         // from the first evidence seen by the supervisor to the settling, for P3
+  std::string detail;                // extra evidence for a person: what was malformed, which limit, the initializer's error text
 };
 
 /// One English sentence: "worker 4121 was killed by SIGKILL (sender unknown) while running item 17".

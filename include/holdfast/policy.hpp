@@ -14,12 +14,12 @@ enum class OnFailure : std::uint8_t { raise, skip, retry, abort };
 const char* to_string(OnFailure policy);
 
 struct Retry {
-  std::uint32_t max_retries = 3;                       // runs after the first
-  std::chrono::nanoseconds backoff_initial{0};         // wait before the first retry
-  double backoff_factor = 2.0;                         // >= 1
+  std::uint32_t max_retries = 3;                // runs after the first
+  std::chrono::nanoseconds backoff_initial{0};  // wait before the first retry
+  double backoff_factor = 2.0;                  // >= 1
   std::chrono::nanoseconds backoff_max{std::chrono::seconds(30)};
-  double jitter = 0.1;                                 // 0..1: a wait w becomes w * (1 +- jitter)
-  OnFailure then = OnFailure::raise;                   // raise or skip (or abort) when no retry is left
+  double jitter = 0.1;                // 0..1: a wait w becomes w * (1 +- jitter)
+  OnFailure then = OnFailure::raise;  // raise or skip (or abort) when no retry is left
 };
 
 struct Policies {
@@ -27,7 +27,7 @@ struct Policies {
   OnFailure on_error = OnFailure::raise;
   OnFailure on_timeout = OnFailure::raise;
   Retry retry;
-  std::chrono::nanoseconds task_timeout{0};            // per item from its start; 0 = none
+  std::chrono::nanoseconds task_timeout{0};  // per item from its start; 0 = none
 };
 
 }  // namespace holdfast

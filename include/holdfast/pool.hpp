@@ -26,25 +26,25 @@
 namespace holdfast {
 
 struct PoolOptions {
-  std::uint32_t workers = 0;                    // 0 = the CPUs this process may use
+  std::uint32_t workers = 0;  // 0 = the CPUs this process may use
   Initializer initializer;
-  Policies policies;                            // of every job that brings none of its own
-  std::uint64_t max_chunks_per_worker = 0;      // then the worker is replaced; 0 = never
-  std::uint32_t max_restarts = 10;              // failed starts in a row, then the pool is broken
-  std::uint64_t max_deaths = 0;                 // deaths under items in all, then the pool is aborted; 0 = no limit
-  std::chrono::nanoseconds grace = std::chrono::seconds(5);   // from asking a worker to stop to SIGKILL
+  Policies policies;                                         // of every job that brings none of its own
+  std::uint64_t max_chunks_per_worker = 0;                   // then the worker is replaced; 0 = never
+  std::uint32_t max_restarts = 10;                           // failed starts in a row, then the pool is broken
+  std::uint64_t max_deaths = 0;                              // deaths under items in all, then the pool is aborted; 0 = no limit
+  std::chrono::nanoseconds grace = std::chrono::seconds(5);  // from asking a worker to stop to SIGKILL
 };
 
 struct JobOptions {
-  std::uint64_t chunk_size = 0;                 // items shipped together; 0 = ceil(n / (4 * workers))
-  std::optional<Policies> policies;             // instead of the pool's
+  std::uint64_t chunk_size = 0;      // items shipped together; 0 = ceil(n / (4 * workers))
+  std::optional<Policies> policies;  // instead of the pool's
 };
 
 /// A killed item, as Pool::killed_items() lists it.
 struct KilledItem {
   Bytes item;
   ExitReport report;
-  OutcomeKind outcome = OutcomeKind::died;      // what was settled: died, timed_out or skipped
+  OutcomeKind outcome = OutcomeKind::died;  // what was settled: died, timed_out or skipped
 };
 
 class Pool {
@@ -71,8 +71,8 @@ class Pool {
     return submit_batch(std::move(batch), options);
   }
 
-  void close();                                          // takes no more work; runs what it has
-  void terminate(std::optional<std::chrono::nanoseconds> grace = std::nullopt);   // cancels what has not begun; starts the stop ladder
+  void close();                                                                  // takes no more work; runs what it has
+  void terminate(std::optional<std::chrono::nanoseconds> grace = std::nullopt);  // cancels what has not begun; starts the stop ladder
   /// Until no worker is left (after close() or terminate()); false = `timeout` came first.
   bool join(std::optional<std::chrono::nanoseconds> timeout = std::nullopt);
 
@@ -83,7 +83,9 @@ class Pool {
  private:
   struct Impl;
   struct BatchImpl;
-  struct BatchDeleter { void operator()(BatchImpl* batch) const; };
+  struct BatchDeleter {
+    void operator()(BatchImpl* batch) const;
+  };
   using Batch = std::unique_ptr<BatchImpl, BatchDeleter>;
   explicit Pool(std::unique_ptr<Impl> impl);
   static Batch new_batch();

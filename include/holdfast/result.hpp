@@ -10,7 +10,7 @@
 
 namespace holdfast {
 
-[[noreturn]] void check_failed(const char* text, const char* file, int line) noexcept;   // base/check.hpp
+[[noreturn]] void check_failed(const char* text, const char* file, int line) noexcept;  // base/check.hpp
 
 enum class ErrorCode {
   os_error,          // a system call failed; err_no says how
@@ -18,16 +18,16 @@ enum class ErrorCode {
   protocol_error,    // bytes from another process that make no sense
   closed,            // the pool (or the peer) is closed
   timed_out,
-  broken,            // the pool cannot start workers
-  unsupported,       // the kernel lacks what is needed
-  exhausted,         // a limit (descriptors, memory) was reached
+  broken,       // the pool cannot start workers
+  unsupported,  // the kernel lacks what is needed
+  exhausted,    // a limit (descriptors, memory) was reached
 };
 
 struct Error {
   ErrorCode code = ErrorCode::os_error;
-  int err_no = 0;                // errno at the failure, 0 when it was none
-  const char* operation = "";    // "memfd_create", "ring.decode"; static storage
-  std::string detail;            // for a person; may be empty
+  int err_no = 0;              // errno at the failure, 0 when it was none
+  const char* operation = "";  // "memfd_create", "ring.decode"; static storage
+  std::string detail;          // for a person; may be empty
 
   /// "memfd_create: Too many open files (worker 3)".
   std::string message() const;
@@ -36,7 +36,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(google-explicit-constructor): `return value;`
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor): `return value;`
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor): `return error;`
 
   bool ok() const { return state_.index() == 0; }

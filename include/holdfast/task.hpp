@@ -19,16 +19,19 @@ namespace holdfast {
 /// The one outcome of one item.
 struct Outcome {
   OutcomeKind kind = OutcomeKind::pending;
-  OutcomeKind failure = OutcomeKind::pending;   // kind == skipped: what happened to it
-  Bytes value;                                  // done
-  std::string error;                            // raised: the text of what()
-  std::uint32_t attempts = 0;                   // runs used, when it died or timed out
-  std::optional<ExitReport> report;             // died, timed_out, and skipped after those
+  OutcomeKind failure = OutcomeKind::pending;  // kind == skipped: what happened to it
+  Bytes value;                                 // done
+  std::string error;                           // raised: the text of what()
+  std::uint32_t attempts = 0;                  // runs used, when it died or timed out
+  std::optional<ExitReport> report;            // died, timed_out, and skipped after those
 
   bool ok() const { return kind == OutcomeKind::done; }
 };
 
-namespace pool { class Engine; class Job; }
+namespace pool {
+class Engine;
+class Job;
+}  // namespace pool
 
 /// The items of one submit (one item) or map (many), in input order.
 class Job {

@@ -56,8 +56,10 @@ PyObject* partial_of(PyObject* values, const std::vector<bool>& failed) {
 void attach_partial(PyObject* error, PyObject* partial) {
   PyObject* holdfast_error = error_class("HoldfastError");
   PyObject* target = nullptr;
-  if (holdfast_error != nullptr && PyObject_IsInstance(error, holdfast_error) == 1) target = Py_NewRef(error);
-  else target = PyException_GetCause(error);
+  if (holdfast_error != nullptr && PyObject_IsInstance(error, holdfast_error) == 1)
+    target = Py_NewRef(error);
+  else
+    target = PyException_GetCause(error);
   if (target == nullptr || PyObject_SetAttrString(target, "partial", partial) != 0) PyErr_Clear();
   Py_XDECREF(target);
 }
@@ -108,7 +110,8 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
     PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
   }
   if (failure != nullptr) {
-    if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure)) failure = aborted_by(core, failure);
+    if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure))
+      failure = aborted_by(core, failure);
     self->partial = partial_of(values, failed);
     if (self->partial != nullptr) attach_partial(failure, self->partial);
   }
@@ -122,14 +125,14 @@ void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
   if (self->is_map) {
     PyObject* failure = nullptr;
     PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure);
-    if (failure == nullptr && items.size() < self->items) failure = ended_error(as_core(self->core));   // a slice came too late: terminated
+    if (failure == nullptr && items.size() < self->items) failure = ended_error(as_core(self->core));  // a slice came too late: terminated
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);
   } else if (items.size() != 0) {
     value = outcome_object(as_core(self->core), task_info(self), items.take(0), success);
   }
-  if (value == nullptr) {            // no memory for a list, or a job without its item: say so and do not hang
+  if (value == nullptr) {  // no memory for a list, or a job without its item: say so and do not hang
     success = false;
     value = PyErr_Occurred() != nullptr ? take_exception() : ended_error(as_core(self->core));
   }
@@ -139,14 +142,12 @@ void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
 bool wait_collected(ResultObject* self) {
   Gate& gate = as_core(self->core)->gate;
   while (self->collecting) {
-    Py_BEGIN_ALLOW_THREADS
-    {
+    Py_BEGIN_ALLOW_THREADS {
       // A time-out, because `collecting` is the GIL's to guard and not the gate's: a wake-up may slip through.
       std::unique_lock<std::mutex> lock(gate.mutex);
       gate.opened.wait_for(lock, std::chrono::milliseconds(20));
     }
-    Py_END_ALLOW_THREADS
-    if (PyErr_CheckSignals() != 0) return false;
+    Py_END_ALLOW_THREADS if (PyErr_CheckSignals() != 0) return false;
   }
   return true;
 }
@@ -189,7 +190,8 @@ PyObject* result_get(PyObject* object, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"timeout", nullptr};
   PyObject* timeout = Py_None;
   Deadline deadline;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline))
+    return nullptr;
   ResultObject* self = as_result(object);
   WaitEnd end = WaitEnd::ready;
   if (!await_and_collect(self, deadline, end)) return nullptr;
@@ -207,7 +209,8 @@ PyObject* result_wait(PyObject* object, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"timeout", nullptr};
   PyObject* timeout = Py_None;
   Deadline deadline;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline))
+    return nullptr;
   const WaitEnd end = await(as_result(object), deadline);
   if (end == WaitEnd::error) return nullptr;
   if (end == WaitEnd::ended) {
@@ -349,7 +352,7 @@ bool deadline_from(PyObject* timeout, Deadline& deadline) {
   if (timeout == Py_None) return true;
   const double seconds = PyFloat_AsDouble(timeout);
   if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
-  constexpr double kLong = 1e9;      // 31 years: more is for ever, and would overflow
+  constexpr double kLong = 1e9;  // 31 years: more is for ever, and would overflow
   if (!(seconds < kLong)) return true;
   deadline = Deadline(Nanos(seconds > 0 ? static_cast<std::int64_t>(seconds * 1e9) : 0));
   return true;

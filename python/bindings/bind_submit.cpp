@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint16_t kCallArguments = 1;
 constexpr std::uint16_t kCallArgumentsAndKeywords = 2;
 constexpr std::uint64_t kWindowChunksPerWorker = 4;
-constexpr Py_ssize_t kSliceItems = 16'384;   // some hundred microseconds of encoding
+constexpr Py_ssize_t kSliceItems = 16'384;  // some hundred microseconds of encoding
 
 bool check_count(const char* name, Py_ssize_t count, Py_ssize_t wanted) {
   if (count == wanted) return true;
@@ -67,10 +67,10 @@ PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest&& request)
 /// What a map can be cut into slices of: an exact list (which may change its size while its elements are pickled) or a range. Reading either runs
 /// no code of the user's and cannot fail midway; anything else is read to its end before a single item is sent.
 struct Sliceable {
-  PyObject* list = nullptr;        // borrowed
-  PyObject* iterator = nullptr;    // of a range; owned
+  PyObject* list = nullptr;      // borrowed
+  PyObject* iterator = nullptr;  // of a range; owned
   Py_ssize_t at = 0;
-  PyObject* next() {               // new reference; nullptr at the end
+  PyObject* next() {  // new reference; nullptr at the end
     if (iterator != nullptr) return PyIter_Next(iterator);
     return at < PyList_GET_SIZE(list) ? Py_NewRef(PyList_GET_ITEM(list, at++)) : nullptr;
   }
@@ -113,7 +113,7 @@ bool chunk_size_from(PyObject* chunksize, std::uint64_t items, std::uint64_t wor
   const long long value = PyLong_AsLongLong(chunksize);
   if (value == -1 && PyErr_Occurred() != nullptr) return false;
   if (value < 1) {
-    PyErr_Format(PyExc_ValueError, "Chunksize must be 1+, not %lld", value);     // the standard pool's words
+    PyErr_Format(PyExc_ValueError, "Chunksize must be 1+, not %lld", value);  // the standard pool's words
     return false;
   }
   out = static_cast<std::uint64_t>(value);
@@ -136,7 +136,7 @@ PyObject* make_empty(PyObject* result) {
 PyObject* give_up(CoreObject* core, PyObject* result) {
   PyObject* error = take_exception();
   const pool::JobRef job = as_result(result)->job;
-  (void)core->engine->close_input(job);   // fails only when it is closed already
+  (void)core->engine->close_input(job);  // fails only when it is closed already
   core->engine->cancel(job, 0, core->engine->job_size(*job), /*kill=*/false);
   if (const auto listed = core->undelivered.find(pool::Engine::job_id(*job)); listed != core->undelivered.end()) {
     PyObject* held = listed->second;
@@ -150,11 +150,13 @@ PyObject* give_up(CoreObject* core, PyObject* result) {
 
 /// The map of `total` items. A long one is submitted in slices of whole chunks: the workers run while the rest is still being encoded. Steals
 /// `result`.
-PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& request, Sliceable source, Py_ssize_t total, PyObject* chunksize) {
+PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& request, Sliceable source, Py_ssize_t total,
+                        PyObject* chunksize) {
   Encoder encoder(core->main_by_value);
   Py_ssize_t slice = 0;
   if (chunk_size_from(chunksize, static_cast<std::uint64_t>(total), core->workers, request.chunk_size)) {
-    const auto chunk = static_cast<Py_ssize_t>(std::clamp<std::uint64_t>(request.chunk_size, 1, static_cast<std::uint64_t>(std::max<Py_ssize_t>(total, 1))));
+    const auto chunk = static_cast<Py_ssize_t>(
+        std::clamp<std::uint64_t>(request.chunk_size, 1, static_cast<std::uint64_t>(std::max<Py_ssize_t>(total, 1))));
     slice = (kSliceItems + chunk - 1) / chunk * chunk;
   }
   if (slice == 0 || !add_slice(core, encoder, source, slice, request.items)) {
@@ -172,10 +174,10 @@ PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& r
     pool::ItemBatch batch;
     if (!add_slice(core, encoder, source, slice, batch)) return give_up(core, result);
     const std::uint64_t added = batch.count();
-    as_result(result)->items += added;   // also those that a terminated pool refuses: they have no outcome, and the result says so
+    as_result(result)->items += added;  // also those that a terminated pool refuses: they have no outcome, and the result says so
     if (added == 0 || !core->engine->extend(job, std::move(batch))) break;
   }
-  (void)core->engine->close_input(job);   // fails only when terminate() has closed it
+  (void)core->engine->close_input(job);  // fails only when terminate() has closed it
   return result;
 }
 
@@ -218,12 +220,16 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
   if (result == nullptr) return nullptr;
   Sliceable source;
-  if (PyList_CheckExact(iterable)) source.list = iterable;
-  else if (PyRange_Check(iterable)) source.iterator = PyObject_GetIter(iterable);
+  if (PyList_CheckExact(iterable))
+    source.list = iterable;
+  else if (PyRange_Check(iterable))
+    source.iterator = PyObject_GetIter(iterable);
   if (source.list != nullptr || source.iterator != nullptr) {
-    const Py_ssize_t total = PyObject_Size(iterable);   // a range too long to count raises OverflowError
-    if (total >= 0) result = submit_slices(core, result, std::move(request), source, total, arguments[4]);
-    else Py_CLEAR(result);
+    const Py_ssize_t total = PyObject_Size(iterable);  // a range too long to count raises OverflowError
+    if (total >= 0)
+      result = submit_slices(core, result, std::move(request), source, total, arguments[4]);
+    else
+      Py_CLEAR(result);
     Py_XDECREF(source.iterator);
     return result;
   }
@@ -257,8 +263,8 @@ PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   request.window = chunks * request.chunk_size;
   request.policies = policy->policies;
   const std::uint64_t chunk_size = request.chunk_size;
-  PyObject* iterator = new_iterator(request.unordered ? core->unordered_type : core->iterator_type, core, pool, function, policy,
-                                    request.unordered);
+  PyObject* iterator =
+      new_iterator(request.unordered ? core->unordered_type : core->iterator_type, core, pool, function, policy, request.unordered);
   PyObject* feed = iterator == nullptr ? nullptr : new_feed(core, input, chunk_size);
   if (feed == nullptr) {
     Py_XDECREF(iterator);

@@ -44,7 +44,7 @@ class PythonRunner : public worker::Runner {
   struct Function {
     std::vector<std::byte> pickled;  // until its first use
     PyObject* callable = nullptr;
-    bool by_value = false;           // came through cloudpickle: its results may go back that way
+    bool by_value = false;          // came through cloudpickle: its results may go back that way
     std::vector<std::byte> raised;  // the payload of every item, when it could not be unpickled
   };
   Function* find_function(FunctionId function);

@@ -7,14 +7,14 @@
 
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
-#include "sys/procfs.hpp"
 #include "sys/process.hpp"
+#include "sys/procfs.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
 
 namespace {
-constexpr std::size_t kErrorTextLimit = 32 * 1024;   // what a failed initializer may say
+constexpr std::size_t kErrorTextLimit = 32 * 1024;  // what a failed initializer may say
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
 
@@ -35,17 +35,19 @@ Status Engine::Impl::make_line(Worker& worker) {
 
 void Engine::Impl::start_wanted() {
   for (const WorkerId id : std::exchange(wanted, {})) {
-    if (ending) scheduler.worker_start_failed(id, sys::now());   // nobody is born any more
-    else start_worker(id);
+    if (ending)
+      scheduler.worker_start_failed(id, sys::now());  // nobody is born any more
+    else
+      start_worker(id);
   }
-  run_actions();   // a start that failed at once
+  run_actions();  // a start that failed at once
 }
 
 void Engine::Impl::start_worker(WorkerId id) {
   std::uint32_t index = 0;
   while (index < by_index.size() && by_index[index] != nullptr) ++index;
   auto worker = std::make_unique<Worker>(id, index, next_identity++);
-  if (auto made = make_line(*worker); !made) {   // a failed start like any other, tried again after a pause
+  if (auto made = make_line(*worker); !made) {  // a failed start like any other, tried again after a pause
     ExitReport report;
     report.cause = Cause::failed_start;
     report.detail = made.error().message();
@@ -61,12 +63,12 @@ void Engine::Impl::start_worker(WorkerId id) {
   if (index == by_index.size()) by_index.push_back(nullptr);
   by_index[index] = worker.get();
   workers.emplace(id, std::move(worker));
-  wake_supervisor();   // a deadline has come closer
+  wake_supervisor();  // a deadline has come closer
 }
 
 /// Sends `start`, once there is a zygote to send it to; a new zygote is asked again for those that never got a pid.
 void Engine::Impl::request_start(Worker& worker) {
-  if (!launcher.connected() || worker.start_sent) return;   // asked twice, two processes would write into one ring
+  if (!launcher.connected() || worker.start_sent) return;  // asked twice, two processes would write into one ring
   worker.start_sent = true;
   ring::Message message{.type = ring::MessageType::start, .worker = worker.id};
   message.a = worker.identity;
@@ -88,7 +90,7 @@ void Engine::Impl::read_zygote() {
       return;
     }
     if (!ring::check_message(message, ring::Route::zygote_to_pool, got->fds.size())) {
-      zygote_lost();   // our own code does not do that: its memory was overwritten
+      zygote_lost();  // our own code does not do that: its memory was overwritten
       return;
     }
     on_zygote_message(message, got->fds, got->truncated_fds);
@@ -102,11 +104,11 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
     case ring::MessageType::zygote_hello:
       if (fds.size() == 1 && !launcher.pidfd()) {
         launcher.running(std::move(fds.front()), launcher.our_child());
-        (void)epoll.add(launcher.pidfd().get(), tag(Source::zygote_pidfd), sys::kReadable);   // without it the socket's end tells
+        (void)epoll.add(launcher.pidfd().get(), tag(Source::zygote_pidfd), sys::kReadable);  // without it the socket's end tells
       }
       break;
     case ring::MessageType::started:
-      if (worker == nullptr) {   // given up meanwhile: it is killed and reaped like any other
+      if (worker == nullptr) {  // given up meanwhile: it is killed and reaped like any other
         if (!fds.empty()) (void)sys::pidfd_send_signal(fds.front().get(), SIGKILL);
         launcher.send({.type = ring::MessageType::reap, .worker = message.worker, .pid = message.pid, .a = 1}, {});
         break;
@@ -115,20 +117,22 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       worker->zygote_end.reset();
       worker->channel->close_fd();
       ++counts.workers_started;
-      if (fds.size() != 1 || truncated_fds) {   // descriptors exhausted here: nobody can be watched without one, so it is started again
+      if (fds.size() != 1 || truncated_fds) {  // descriptors exhausted here: nobody can be watched without one, so it is started again
         worker->start_error = "no descriptor left for its pidfd (RLIMIT_NOFILE); raise the limit or use fewer workers";
         launcher.send({.type = ring::MessageType::reap, .worker = worker->id, .pid = message.pid, .a = 1}, {});
         worker->start_deadline = sys::now();
       } else {
         worker->pidfd = std::move(fds.front());
-        (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id), sys::kReadable);   // out of memory: its socket's end tells
-        if (worker->kill_cause != Cause::none) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGKILL);   // condemned before it had a pid
+        (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id),
+                        sys::kReadable);  // out of memory: its socket's end tells
+        if (worker->kill_cause != Cause::none) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGKILL);  // condemned before it had a pid
       }
       state_waiters.wake_all();
       break;
     case ring::MessageType::start_failed:
       if (worker != nullptr) {
-        worker->start_error = Error{ErrorCode::os_error, static_cast<int>(message.a), "fork", "the zygote could not start a worker"}.message();
+        worker->start_error =
+            Error{ErrorCode::os_error, static_cast<int>(message.a), "fork", "the zygote could not start a worker"}.message();
         worker->start_deadline = sys::now();
       }
       break;
@@ -143,7 +147,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       }
       finish_worker(*worker);
       break;
-    default: break;   // not on this route: check_message has refused it
+    default: break;  // not on this route: check_message has refused it
   }
 }
 
@@ -194,7 +198,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       worker.life = Worker::Life::enrolled;
       worker.group = static_cast<int>(message.b);
       worker.said_pid = message.pid;
-      worker.start_deadline = kNever;   // an initializer may take as long as it likes
+      worker.start_deadline = kNever;  // an initializer may take as long as it likes
       break;
     case ring::MessageType::ready:
       if (worker.life == Worker::Life::enrolled) worker_ready(worker);
@@ -204,7 +208,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       if (!drainer) drain_worker(worker);
       break;
     case ring::MessageType::buffer_request: grant_result_buffer(worker, message.a); break;
-    default: break;   // not on this route: check_message has refused it
+    default: break;  // not on this route: check_message has refused it
   }
 }
 
@@ -246,7 +250,8 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   read_worker(worker);
   if (worker.life != Worker::Life::requested) {
     auto pidfd = sys::pidfd_open(worker.said_pid);
-    if (pidfd && sys::maps_contain(worker.said_pid, kRingName) && epoll.add(pidfd->get(), tag(Source::worker_pidfd, worker.id), sys::kReadable)) {
+    if (pidfd && sys::maps_contain(worker.said_pid, kRingName) &&
+        epoll.add(pidfd->get(), tag(Source::worker_pidfd, worker.id), sys::kReadable)) {
       worker.pid = worker.said_pid;
       worker.pidfd = *std::move(pidfd);
       kill_worker(worker, Cause::stopped_by_pool);
@@ -267,13 +272,13 @@ void Engine::Impl::settle_unborn(Worker& worker) {
 /// Zygotes that have ended are reaped where that is ours to do. A zombie of ours must not outlive the pool.
 void Engine::Impl::reap_zygotes() {
   if (launcher.pidfd() && sys::pidfd_exited(launcher.pidfd().get())) {
-    read_zygote();   // its last words first
+    read_zygote();  // its last words first
     zygote_lost();
   }
   std::erase_if(launcher.leaving(), [this](Launcher::Former& former) {
     if (!sys::pidfd_exited(former.pidfd.get())) return false;
     epoll.remove(former.pidfd.get());
-    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);   // ECHILD: somebody else has
+    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // ECHILD: somebody else has
     return true;
   });
   check_ended();
@@ -284,7 +289,7 @@ void Engine::Impl::zygote_lost() {
   if (!launcher.connected()) return;
   epoll.remove(launcher.socket());
   launcher.lost();
-  if (stop_sent) return;   // as it was told; its pidfd says when it is gone
+  if (stop_sent) return;  // as it was told; its pidfd says when it is gone
   ++zygote_deaths;
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   std::vector<WorkerId> unborn;
@@ -296,7 +301,7 @@ void Engine::Impl::zygote_lost() {
     worker->closing = true;
     worker->cancelled = true;
     worker->channel->set_cancelled();
-    if (worker->life == Worker::Life::dying) worker->reap_deadline = sys::now();   // nobody will answer
+    if (worker->life == Worker::Life::dying) worker->reap_deadline = sys::now();  // nobody will answer
   }
   for (const WorkerId id : unborn) {
     Worker& worker = *find_worker(id);

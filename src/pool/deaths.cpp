@@ -8,14 +8,14 @@
 #include "core/exit_cause.hpp"
 #include "pool/engine_impl.hpp"
 #include "sys/pidfd.hpp"
-#include "sys/procfs.hpp"
 #include "sys/process.hpp"
+#include "sys/procfs.hpp"
 
 namespace holdfast::pool {
 
 namespace {
 constexpr Nanos kReapWait = std::chrono::milliseconds(100);
-constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);   // an exit closes the socket a little before the pidfd tells
+constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);  // an exit closes the socket a little before the pidfd tells
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
 
@@ -33,11 +33,11 @@ void Engine::Impl::read_exit_status(Worker& worker) {
     worker.report.cpu_system_s = sys::ticks_to_seconds(stat->stime_ticks);
     // Only a group that this very zombie is a member of: its number cannot have been recycled.
     if (stat->pgrp != worker.group && stat->pgrp != worker.pid) worker.group = 0;
-    if (stat->pgrp == worker.pid) worker.group = worker.pid;   // setsid() in a task
+    if (stat->pgrp == worker.pid) worker.group = worker.pid;  // setsid() in a task
     return;
   }
   worker.group = 0;
-  if (const auto status = sys::pidfd_exit_status(worker.pidfd.get())) {   // somebody else has reaped it
+  if (const auto status = sys::pidfd_exit_status(worker.pidfd.get())) {  // somebody else has reaped it
     worker.raw_status = *status;
     worker.status_known = true;
   }
@@ -60,7 +60,9 @@ void Engine::Impl::on_worker_exit(Worker& worker) {
     return;
   }
   worker.reap_deadline = worker.evidence_at + kReapWait;
-  launcher.send({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = clean && !options.kill_children_on_recycle ? 0 : 1}, {});
+  launcher.send(
+      {.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = clean && !options.kill_children_on_recycle ? 0 : 1},
+      {});
 }
 
 /// What it said before it died: a failed initializer's text above all.
@@ -93,7 +95,7 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   if (worker.life == Worker::Life::dying) return;
   if (worker.kill_cause == Cause::none) worker.kill_cause = cause;
   worker.abandon_at = sys::now() + core::kAbandonAfter;
-  if (!worker.pidfd) {   // not born yet: killed when `started` comes, given up at the deadline
+  if (!worker.pidfd) {  // not born yet: killed when `started` comes, given up at the deadline
     worker.start_deadline = std::min(worker.start_deadline, worker.abandon_at);
     return;
   }
@@ -111,7 +113,9 @@ ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) co
       .status_known = worker.status_known,
       .raw_status = worker.raw_status,
       .pool_kill = nonsense ? Cause::none : worker.kill_cause,
-      .asked = worker.stop_cause != Cause::none ? core::Asked::by_signal : worker.closing ? core::Asked::to_finish : core::Asked::no,
+      .asked = worker.stop_cause != Cause::none ? core::Asked::by_signal
+               : worker.closing                 ? core::Asked::to_finish
+                                                : core::Asked::no,
       .ready = worker.ready_told,
       .protocol_error = nonsense,
       .running_item = running_item,
@@ -174,7 +178,8 @@ void Engine::Impl::finish_worker(Worker& worker) {
   }
   const WorkerId id = worker.id;
   const bool was_ready = worker.ready_told;
-  departed.emplace(id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
+  departed.emplace(
+      id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
   reports[id] = std::make_shared<const ExitReport>(report);
   if (departed.size() > kDepartedKept) {
     reports.erase(departed.begin()->first);
@@ -184,7 +189,7 @@ void Engine::Impl::finish_worker(Worker& worker) {
   if (worker.results) worker.results->worker_gone();
   by_index[worker.index] = nullptr;
   std::erase(dirty, &worker);
-  workers.erase(id);   // `worker` is gone
+  workers.erase(id);  // `worker` is gone
   if (was_ready) {
     scheduler.worker_died(id, report.cause, begun, now);
   } else {

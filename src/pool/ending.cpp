@@ -55,7 +55,7 @@ void Engine::Impl::check_ended() {
     }
     return;
   }
-  if (!launcher.leaving().empty()) return;   // its end will be seen in a moment
+  if (!launcher.leaving().empty()) return;  // its end will be seen in a moment
   ladder.gone();
   ended = true;
   state_waiters.wake_all();
@@ -67,8 +67,10 @@ void Engine::Impl::check_ended() {
 void Engine::Impl::zygote_overdue() {
   zygote_stop_deadline = kNever;
   for (const Launcher::Former& former : launcher.leaving()) (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
-  if (launcher.pidfd()) (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);
-  else if (launcher.connected()) zygote_lost();
+  if (launcher.pidfd())
+    (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);
+  else if (launcher.connected())
+    zygote_lost();
 }
 
 void Engine::close() {

@@ -17,7 +17,7 @@ core::SchedulerConfig scheduler_config(const EngineOptions& options) {
   config.max_restarts = options.max_restarts;
   config.max_deaths = options.max_deaths;
   config.max_chunks_per_worker = options.max_chunks_per_worker;
-  config.max_chunks_in_flight = ring::kChunkSlots * 3 / 4;   // the rest is for slots whose chunk was taken back (Worker::retired_slots)
+  config.max_chunks_in_flight = ring::kChunkSlots * 3 / 4;  // the rest is for slots whose chunk was taken back (Worker::retired_slots)
   config.seed = static_cast<std::uint64_t>(sys::now().count());
   return config;
 }
@@ -68,8 +68,7 @@ Engine::~Engine() {
   if (impl_->supervisor.joinable()) {
     kill();
     const Time until = sys::now() + 2 * core::kAbandonAfter;
-    while (wait_ended(std::max(Nanos{0}, until - sys::now())) == Waited::interrupted) {
-    }
+    while (wait_ended(std::max(Nanos{0}, until - sys::now())) == Waited::interrupted) {}
     {
       const Impl::Lock lock(impl_->mutex);
       impl_->quit = true;
@@ -140,11 +139,13 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
   if (impl_->scheduler.state() != core::Scheduler::PoolState::running) {
     return closed_error(static_cast<EngineState>(impl_->scheduler.state()), impl_->broken_text);
   }
-  const core::JobSpec spec{
-      .items = request.items.count(), .open = request.open, .chunk_size = std::max<std::uint64_t>(1, request.chunk_size), .policies = request.policies};
+  const core::JobSpec spec{.items = request.items.count(),
+                           .open = request.open,
+                           .chunk_size = std::max<std::uint64_t>(1, request.chunk_size),
+                           .policies = request.policies};
   impl_->counts.items_submitted += spec.items;
   const Time now = sys::now();
-  if (spec.items == 0 && !spec.open) {   // map([]): there is nothing to schedule
+  if (spec.items == 0 && !spec.open) {  // map([]): there is nothing to schedule
     auto job = std::make_shared<Job>(0, std::move(request));
     impl_->touch(job);
     impl_->notify();
@@ -193,7 +194,7 @@ void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, boo
 }
 
 void Engine::forget(const JobRef& job) {
-  Harvest unread;   // freed after the lock: a large payload's end takes its own time
+  Harvest unread;  // freed after the lock: a large payload's end takes its own time
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child || job->forgotten) return;
   unread = job->take_all();
@@ -271,8 +272,12 @@ std::vector<WorkerInfo> Engine::workers() {
 std::optional<WorkerInfo> Engine::worker_info(WorkerId id) {
   const Impl::Lock lock(impl_->mutex);
   if (const Worker* worker = impl_->find_worker(id)) {
-    return WorkerInfo{.worker = id, .identity = worker->identity, .pid = worker->pid, .alive = worker->life != Worker::Life::dying,
-                      .ready = worker->life == Worker::Life::ready, .report = {}};
+    return WorkerInfo{.worker = id,
+                      .identity = worker->identity,
+                      .pid = worker->pid,
+                      .alive = worker->life != Worker::Life::dying,
+                      .ready = worker->life == Worker::Life::ready,
+                      .report = {}};
   }
   const auto gone = impl_->departed.find(id);
   return gone == impl_->departed.end() ? std::nullopt : std::optional(gone->second);
@@ -296,8 +301,13 @@ std::vector<KilledItem> Engine::killed_items() {
   std::vector<KilledItem> copies;
   copies.reserve(impl_->killed.size());
   for (const KilledItem& each : impl_->killed) {
-    copies.push_back({.function = each.function, .call_mode = each.call_mode, .item = each.item.duplicate(), .large_item = each.large_item,
-                      .large_size = each.large_size, .report = each.report, .outcome = each.outcome});
+    copies.push_back({.function = each.function,
+                      .call_mode = each.call_mode,
+                      .item = each.item.duplicate(),
+                      .large_item = each.large_item,
+                      .large_size = each.large_size,
+                      .report = each.report,
+                      .outcome = each.outcome});
   }
   return copies;
 }

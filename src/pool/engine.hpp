@@ -27,11 +27,11 @@ namespace holdfast::pool {
 
 struct EngineOptions {
   std::uint32_t workers = 1;
-  std::uint64_t max_chunks_per_worker = 0;     // maxtasksperchild; 0 = none
+  std::uint64_t max_chunks_per_worker = 0;  // maxtasksperchild; 0 = none
   std::uint32_t max_restarts = 10;
   std::uint64_t max_deaths = 0;
   Nanos grace = std::chrono::seconds(5);
-  Nanos start_deadline = std::chrono::seconds(60);   // from `start` to hello
+  Nanos start_deadline = std::chrono::seconds(60);  // from `start` to hello
   bool kill_children_on_recycle = false;
   std::size_t keep_buffer_bytes = std::size_t{1} << 30;  // argument buffers kept for reuse
 };
@@ -39,24 +39,24 @@ struct EngineOptions {
 /// What the zygote must be born with. The launcher (C++: fork; Python: os.fork or exec) gives these descriptors to the zygote
 /// process, which sends zygote_hello on `socket`.
 struct ZygoteSeed {
-  UniqueFd socket;          // the zygote's end; closed in the parent once the zygote runs
-  int bell_fd = -1;         // owned by the engine
-  int parent_pidfd = -1;    // owned by the engine: a pidfd of this process
+  UniqueFd socket;        // the zygote's end; closed in the parent once the zygote runs
+  int bell_fd = -1;       // owned by the engine
+  int parent_pidfd = -1;  // owned by the engine: a pidfd of this process
 };
 
 /// How an item is settled, as a reader gets it.
 struct Settled {
   ItemIndex item = 0;
   OutcomeKind kind = OutcomeKind::pending;
-  OutcomeKind failure = OutcomeKind::pending;       // kind == skipped: what happened
-  std::uint32_t attempts = 0;                       // runs used, when the failure was a death or a time-out
-  Payload payload;                                  // done, raised (also skipped after raised)
-  std::shared_ptr<const ExitReport> report;         // died, timed_out (also skipped after those)
+  OutcomeKind failure = OutcomeKind::pending;  // kind == skipped: what happened
+  std::uint32_t attempts = 0;                  // runs used, when the failure was a death or a time-out
+  Payload payload;                             // done, raised (also skipped after raised)
+  std::shared_ptr<const ExitReport> report;    // died, timed_out (also skipped after those)
 };
 
 /// What there is to know about a failed item beside its payload.
 struct Failure {
-  OutcomeKind kind = OutcomeKind::pending;   // died, timed_out, raised: also when the outcome is `skipped`
+  OutcomeKind kind = OutcomeKind::pending;  // died, timed_out, raised: also when the outcome is `skipped`
   std::uint32_t attempts = 0;
   std::shared_ptr<const ExitReport> report;
 };
@@ -97,47 +97,47 @@ using FunctionRef = std::shared_ptr<Function>;
 
 struct JobRequest {
   FunctionRef function;
-  std::uint16_t call_mode = 0;      // opaque here; for the worker's runner
+  std::uint16_t call_mode = 0;  // opaque here; for the worker's runner
   std::uint16_t flags = 0;
   ItemBatch items;
-  bool open = false;                // lazy: extend() brings more items
-  bool unordered = false;           // read with wait_any(), in completion order
+  bool open = false;       // lazy: extend() brings more items
+  bool unordered = false;  // read with wait_any(), in completion order
   std::uint64_t chunk_size = 1;
-  std::uint64_t window = 0;         // open jobs: items taken and not yet consumed, at most; 0 = no limit
+  std::uint64_t window = 0;  // open jobs: items taken and not yet consumed, at most; 0 = no limit
   Policies policies;
-  bool dispatch = false;            // its completion is handed to wait_dispatch() (callbacks)
+  bool dispatch = false;  // its completion is handed to wait_dispatch() (callbacks)
 };
 
-class Job;                          // opaque; shared_ptr keeps the results
+class Job;  // opaque; shared_ptr keeps the results
 using JobRef = std::shared_ptr<Job>;
 
-enum class Waited : std::uint8_t { ready, interrupted, timed_out, ended };   // ended: the engine is over, nothing will come
+enum class Waited : std::uint8_t { ready, interrupted, timed_out, ended };  // ended: the engine is over, nothing will come
 
 struct WorkerInfo {
   WorkerId worker = 0;
-  std::int64_t identity = 0;        // 1, 2, ...: for names
-  int pid = 0;                      // 0 = not started yet
+  std::int64_t identity = 0;  // 1, 2, ...: for names
+  int pid = 0;                // 0 = not started yet
   bool alive = false;
-  bool ready = false;               // initializer done
-  ExitReport report;                // when not alive
+  bool ready = false;  // initializer done
+  ExitReport report;   // when not alive
 };
 
 /// Something for the Python dispatcher thread, in completion order.
 struct DispatchEvent {
   enum class Kind : std::uint8_t { job_done, note, workers_changed } kind = Kind::job_done;
-  JobRef job;                       // job_done
-  Payload note;                     // note: a warning from a worker that belongs to no task (encoded by the runner)
+  JobRef job;    // job_done
+  Payload note;  // note: a warning from a worker that belongs to no task (encoded by the runner)
   WorkerId worker = 0;
 };
 
 struct KilledItem {
   FunctionRef function;
   std::uint16_t call_mode = 0;
-  Payload item;                     // the encoded arguments (a private copy), unless they are large:
+  Payload item;  // the encoded arguments (a private copy), unless they are large:
   std::shared_ptr<ring::SharedBuffer> large_item;
   std::size_t large_size = 0;
   ExitReport report;
-  OutcomeKind outcome = OutcomeKind::died;   // what was settled: died, timed_out or skipped
+  OutcomeKind outcome = OutcomeKind::died;  // what was settled: died, timed_out or skipped
 };
 
 enum class EngineState : std::uint8_t { running, closed, terminated, aborted, broken };
@@ -145,10 +145,10 @@ enum class EngineState : std::uint8_t { running, closed, terminated, aborted, br
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   static Result<std::shared_ptr<Engine>> create(const EngineOptions& options);
-  ~Engine();                                     // kills what is left, joins the supervisor; never blocks longer than a kill takes
+  ~Engine();  // kills what is left, joins the supervisor; never blocks longer than a kill takes
 
   // --- birth ---
-  Result<ZygoteSeed> prepare_zygote();           // call again to replace a dead one
+  Result<ZygoteSeed> prepare_zygote();  // call again to replace a dead one
   /// The zygote runs. `on_exit_reap`: the zygote is a child of this process (fork) and must be waited for at the end.
   Status zygote_running(int pid, bool is_our_child);
   /// Starts the supervisor and the first workers.
@@ -160,9 +160,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- work ---
   Result<FunctionRef> intern_function(ByteSpan pickled);
-  static ByteSpan function_bytes(const Function& function);      // valid while a FunctionRef is held
-  std::shared_ptr<ring::BufferPool> buffers();   // for large arguments: get(), fill, seal_future_write(), ItemBatch::add_large()
-  Result<JobRef> submit(JobRequest&& request);   // closed, broken: an error with the reason
+  static ByteSpan function_bytes(const Function& function);  // valid while a FunctionRef is held
+  std::shared_ptr<ring::BufferPool> buffers();  // for large arguments: get(), fill, seal_future_write(), ItemBatch::add_large()
+  Result<JobRef> submit(JobRequest&& request);  // closed, broken: an error with the reason
   Status extend(const JobRef& job, ItemBatch&& items);
   Status close_input(const JobRef& job);
   void cancel(const JobRef& job, ItemIndex first, std::uint64_t count, bool kill);
@@ -171,9 +171,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // --- results ---
   static JobId job_id(const Job& job);
-  std::uint64_t unsettled(const Job& job);       // 0 = all settled and the input closed
-  std::uint64_t job_size(const Job& job);        // items so far
-  Waited wait_job(const JobRef& job, Nanos max_sleep);              // until nothing is unsettled and the input is closed
+  std::uint64_t unsettled(const Job& job);              // 0 = all settled and the input closed
+  std::uint64_t job_size(const Job& job);               // items so far
+  Waited wait_job(const JobRef& job, Nanos max_sleep);  // until nothing is unsettled and the input is closed
   /// Until item `item` is settled (ordered reading); then moves it out. `ended`: the job has fewer items.
   Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out);
   /// Until any unread item is settled; in completion order. `ended`: all items were read.
@@ -195,25 +195,25 @@ class Engine : public std::enable_shared_from_this<Engine> {
   /// Settles all that is pending as terminated and starts the stop ladder (core/stop_ladder.hpp); returns at once, wait_ended() follows.
   /// `interrupted`: under a KeyboardInterrupt, so busy workers get SIGINT first.
   void terminate(Nanos grace, bool interrupted = false);
-  void kill();                                   // SIGKILL to all now
-  void interrupt_workers();                      // one SIGINT to each busy worker
-  Waited wait_ended(Nanos max_sleep);            // until no worker and no zygote is left
+  void kill();                         // SIGKILL to all now
+  void interrupt_workers();            // one SIGINT to each busy worker
+  Waited wait_ended(Nanos max_sleep);  // until no worker and no zygote is left
   EngineState state();
-  std::string broken_reason();                   // for state broken: what the initializer said, the last report
+  std::string broken_reason();  // for state broken: what the initializer said, the last report
   std::optional<ExitReport> broken_report();
 
   // --- questions ---
-  std::vector<WorkerInfo> workers();             // live ones, and the dead not yet replaced
-  std::optional<WorkerInfo> worker_info(WorkerId worker);   // also of dead ones (the last 1,024)
+  std::vector<WorkerInfo> workers();                       // live ones, and the dead not yet replaced
+  std::optional<WorkerInfo> worker_info(WorkerId worker);  // also of dead ones (the last 1,024)
   Stats stats();
-  std::vector<KilledItem> killed_items();        // items that a death or a time-out settled; copies; the last 100,000
+  std::vector<KilledItem> killed_items();  // items that a death or a time-out settled; copies; the last 100,000
   /// Every run of an item that ended with its worker's death, also those that were run again; the last 100,000.
   std::vector<ExitReport> deaths();
 
   // --- forks of the host (fork_guard.hpp calls these) ---
   void lock_for_fork();
   void unlock_after_fork();
-  void after_fork_in_child();                    // drop all handles; from now on answer "ended", signal nobody
+  void after_fork_in_child();  // drop all handles; from now on answer "ended", signal nobody
   bool in_forked_child() const;
 
  private:

@@ -23,8 +23,8 @@ class Function {
   ByteSpan span() const { return buffer ? ByteSpan{buffer->data(), size} : bytes.bytes(); }
 
   const FunctionId id;
-  const Payload bytes;                                  // up to ring::kInlineLimit
-  const std::shared_ptr<ring::SharedBuffer> buffer;     // larger ones
+  const Payload bytes;                               // up to ring::kInlineLimit
+  const std::shared_ptr<ring::SharedBuffer> buffer;  // larger ones
   const std::size_t size;
 };
 
@@ -40,12 +40,12 @@ class FunctionTable {
     std::mutex lock;
     std::vector<FunctionId> dead;
   };
-  static constexpr std::size_t kRecent = 64;     // kept though nobody holds them: apply_async(f) again and again sends f once
+  static constexpr std::size_t kRecent = 64;       // kept though nobody holds them: apply_async(f) again and again sends f once
   static constexpr std::size_t kKeepBytes = 4096;  // larger ones are not kept beyond their use
 
   std::shared_ptr<ring::BufferPool> buffers_;
   std::shared_ptr<Graveyard> graveyard_;
-  std::unordered_map<std::string_view, std::weak_ptr<Function>> by_bytes_;   // the view is into the Function's own bytes
+  std::unordered_map<std::string_view, std::weak_ptr<Function>> by_bytes_;  // the view is into the Function's own bytes
   std::list<FunctionRef> recent_;
   FunctionId next_id_ = 1;
 };

@@ -17,8 +17,8 @@ void ItemStore::append(ItemBatch&& batch) {
 const ItemStore::Part& ItemStore::part_of(ItemIndex index) const {
   HF_CHECK(!parts_.empty());
   if (parts_.size() == 1) return parts_.front();
-  const auto after = std::upper_bound(parts_.begin(), parts_.end(), index,
-                                      [](ItemIndex wanted, const Part& part) { return wanted < part.first; });
+  const auto after =
+      std::upper_bound(parts_.begin(), parts_.end(), index, [](ItemIndex wanted, const Part& part) { return wanted < part.first; });
   HF_CHECK(after != parts_.begin());
   return *std::prev(after);
 }
@@ -39,7 +39,7 @@ void ItemStore::settled(ItemIndex first, std::uint64_t count) {
     const std::uint64_t in_part = std::min<std::uint64_t>(count, part.first + part.batch.count() - first);
     part.unsettled -= in_part;
     if (part.unsettled == 0) {
-      part.batch = ItemBatch{};   // bytes go now; the empty part keeps its place until the ones before it are gone
+      part.batch = ItemBatch{};  // bytes go now; the empty part keeps its place until the ones before it are gone
       if (&part == &parts_.front()) {
         while (!parts_.empty() && parts_.front().unsettled == 0) parts_.pop_front();
       }

@@ -9,7 +9,7 @@
 namespace holdfast::pool {
 
 struct StoredItem {
-  ByteSpan inline_bytes;                       // when buffer is null
+  ByteSpan inline_bytes;  // when buffer is null
   const std::shared_ptr<ring::SharedBuffer>* buffer = nullptr;
   std::size_t size = 0;
 };

@@ -47,7 +47,7 @@ void Payload::reset() {
 }
 
 namespace {
-constexpr std::size_t kFirstBlock = 64;           // a job of one small item stays small
+constexpr std::size_t kFirstBlock = 64;  // a job of one small item stays small
 constexpr std::size_t kLargestBlock = 256 * 1024;
 }  // namespace
 
@@ -59,8 +59,8 @@ void ItemBatch::add(ByteSpan bytes) {
     blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
   }
   if (!bytes.empty()) std::memcpy(blocks_.back().get() + block_used_, bytes.data(), bytes.size());
-  items_.push_back({static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_),
-                    static_cast<std::uint32_t>(bytes.size())});
+  items_.push_back(
+      {static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_), static_cast<std::uint32_t>(bytes.size())});
   block_used_ += bytes.size();
 }
 

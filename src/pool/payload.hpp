@@ -27,13 +27,16 @@ class Payload {
   static Payload large(std::unique_ptr<LargeResult> result);
   Payload(Payload&& other) noexcept { steal(other); }
   Payload& operator=(Payload&& other) noexcept {
-    if (this != &other) { reset(); steal(other); }
+    if (this != &other) {
+      reset();
+      steal(other);
+    }
     return *this;
   }
   ~Payload() { reset(); }
-  ByteSpan bytes() const;         // valid while this object lives
+  ByteSpan bytes() const;  // valid while this object lives
   bool is_large() const { return kind_ == Kind::large; }
-  Payload duplicate() const;      // a private copy
+  Payload duplicate() const;  // a private copy
   void reset();
 
  private:
@@ -51,7 +54,7 @@ class Payload {
     std::byte* heap;
     LargeResult* large;
   } store_ = {};
-  std::uint32_t size_ = 0;        // in_place and heap (heap payloads are <= ring::kInlineLimit)
+  std::uint32_t size_ = 0;  // in_place and heap (heap payloads are <= ring::kInlineLimit)
   Kind kind_ = Kind::in_place;
 };
 
@@ -63,16 +66,23 @@ class ItemBatch {
   ItemBatch(ItemBatch&&) = default;
   ItemBatch& operator=(ItemBatch&&) = default;
 
-  void add(ByteSpan bytes);                        // size <= ring::kInlineLimit
+  void add(ByteSpan bytes);                                                      // size <= ring::kInlineLimit
   void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // sealed already
   std::uint64_t count() const { return items_.size(); }
   bool empty() const { return items_.empty(); }
 
  private:
   friend class ItemStore;
-  struct Item { std::uint32_t block; std::uint32_t offset; std::uint32_t size; };   // block == kLarge: offset = index into large_
+  struct Item {
+    std::uint32_t block;
+    std::uint32_t offset;
+    std::uint32_t size;
+  };  // block == kLarge: offset = index into large_
   static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
-  struct Large { std::shared_ptr<ring::SharedBuffer> buffer; std::size_t size; };
+  struct Large {
+    std::shared_ptr<ring::SharedBuffer> buffer;
+    std::size_t size;
+  };
   std::vector<Item> items_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;
   std::size_t block_used_ = 0;

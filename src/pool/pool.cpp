@@ -7,9 +7,9 @@
 
 #include "pool/engine.hpp"
 #include "sys/clock.hpp"
+#include "sys/process.hpp"
 #include "sys/thread.hpp"
 #include "worker/cpp_zygote.hpp"
-#include "sys/process.hpp"
 
 namespace holdfast {
 
@@ -36,8 +36,10 @@ Outcome to_outcome(pool::Settled&& settled) {
   outcome.failure = settled.failure;
   outcome.attempts = settled.attempts;
   const ByteSpan bytes = settled.payload.bytes();
-  if (settled.kind == OutcomeKind::done) outcome.value.assign(bytes.begin(), bytes.end());
-  else outcome.error.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (settled.kind == OutcomeKind::done)
+    outcome.value.assign(bytes.begin(), bytes.end());
+  else
+    outcome.error.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (settled.report) outcome.report = *settled.report;
   return outcome;
 }
@@ -104,8 +106,7 @@ Result<Pool> Pool::open(Handler handler, PoolOptions options) {
   auto restarter = sys::NativeThread::start({.name = "hf-restarter", .stack_bytes = 0}, [raw = impl.get()] { raw->restart_zygotes(); });
   if (!restarter) return std::move(restarter).error();
   impl->restarter = *std::move(restarter);
-  while (impl->engine->wait_started(kForEver) == pool::Waited::interrupted) {
-  }
+  while (impl->engine->wait_started(kForEver) == pool::Waited::interrupted) {}
   return Pool(std::move(impl));
 }
 
@@ -120,7 +121,7 @@ Pool::~Pool() {
     return;
   }
   terminate();
-  (void)join();   // the ladder ends by itself (P4)
+  (void)join();  // the ladder ends by itself (P4)
 }
 
 Pool::Batch Pool::new_batch() { return Batch(new BatchImpl); }

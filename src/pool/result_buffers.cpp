@@ -19,7 +19,7 @@ class ResultBuffers::Reader final : public LargeResult {
   ByteSpan bytes() const override { return {buffer_->data(), size_}; }
 
  private:
-  std::shared_ptr<ResultBuffers> owner_;   // null: detached, the buffer is this reader's alone
+  std::shared_ptr<ResultBuffers> owner_;  // null: detached, the buffer is this reader's alone
   std::shared_ptr<ring::SharedBuffer> buffer_;
   std::uint32_t index_;
   std::size_t size_;
@@ -87,8 +87,10 @@ void ResultBuffers::finished_reading(std::uint32_t index, BufferId id) {
   if (!entry.buffer || entry.buffer->id() != id) return;
   entry.being_read = false;
   --being_read_;
-  if (!channel_ || kept_bytes() > keep_bytes_) drop(index);
-  else channel_->release_buffer(index);
+  if (!channel_ || kept_bytes() > keep_bytes_)
+    drop(index);
+  else
+    channel_->release_buffer(index);
 }
 
 void ResultBuffers::drop(std::uint32_t index) {

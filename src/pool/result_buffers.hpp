@@ -21,7 +21,7 @@ class ResultBuffers : public std::enable_shared_from_this<ResultBuffers> {
       : ids_(std::move(ids)), channel_(std::move(channel)), keep_bytes_(keep_bytes) {}
 
   struct Grant {
-    std::shared_ptr<ring::SharedBuffer> buffer;   // its fd is to be sent
+    std::shared_ptr<ring::SharedBuffer> buffer;  // its fd is to be sent
     std::uint32_t index = 0;
   };
   /// A fresh buffer for a result of `size` bytes. Errors: out of memory or descriptors, or a size that makes no sense.
@@ -48,7 +48,7 @@ class ResultBuffers : public std::enable_shared_from_this<ResultBuffers> {
 
   std::mutex lock_;
   std::shared_ptr<ring::BufferPool> ids_;
-  std::shared_ptr<ring::ParentChannel> channel_;   // null once the worker is gone
+  std::shared_ptr<ring::ParentChannel> channel_;  // null once the worker is gone
   std::size_t keep_bytes_;
   std::size_t being_read_ = 0;
   std::array<Entry, kIndexes> table_;

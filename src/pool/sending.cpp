@@ -24,7 +24,8 @@ void Engine::Impl::run_actions() {
 void Engine::Impl::run_action(const core::Action& action) {
   using Kind = core::Action::Kind;
   switch (action.kind) {
-    case Kind::start_worker:   // the supervisor's, after the waiters have been woken: making its ring takes longer than all the rest of a death
+    case Kind::
+        start_worker:  // the supervisor's, after the waiters have been woken: making its ring takes longer than all the rest of a death
       wanted.push_back(action.worker);
       wake_supervisor();
       break;
@@ -158,7 +159,7 @@ bool Engine::Impl::send_buffer(Worker& worker, const ring::SharedBuffer& buffer)
 void Engine::Impl::take_back(const core::Action& action) {
   Worker* worker = find_worker(action.worker);
   ChunkInFlight* chunk = worker == nullptr ? nullptr : worker->find_chunk(action.chunk);
-  if (chunk == nullptr) return;   // answered in this very batch: nothing is left of it
+  if (chunk == nullptr) return;  // answered in this very batch: nothing is left of it
   std::uint32_t end = 0;
   if (chunk->announced) {
     // Also bounded by what was pushed: the worker cannot begin what it has not got, and an item that was never pushed is taken back here.
@@ -166,7 +167,7 @@ void Engine::Impl::take_back(const core::Action& action) {
     if (!lowered) {
       worker->report.detail = lowered.error().message();
       kill_worker(*worker, Cause::protocol_error);
-      end = chunk->end;   // nothing is taken back from a worker that lies; its death will tell
+      end = chunk->end;  // nothing is taken back from a worker that lies; its death will tell
     } else {
       end = std::min(*lowered, chunk->end);
     }

@@ -22,7 +22,7 @@ void Engine::Impl::supervise() {
     const bool nobody_drains = !drainer && sleepers.empty();
     if (nobody_drains) {
       bell.supervisor_announce();
-      drain_ready();   // look again after the flag is up: what was committed before it rang nobody
+      drain_ready();  // look again after the flag is up: what was committed before it rang nobody
     }
     handle_deadlines(sys::now());
     notify();
@@ -84,8 +84,10 @@ void Engine::Impl::handle_deadlines(Time now) {
     } else if (worker.start_deadline <= now) {
       if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
       worker.start_deadline = kNever;
-      if (worker.pidfd) kill_worker(worker, Cause::failed_start);
-      else finish_worker(worker);
+      if (worker.pidfd)
+        kill_worker(worker, Cause::failed_start);
+      else
+        finish_worker(worker);
     }
   }
   watch_time_limits();
@@ -127,7 +129,8 @@ Time Engine::Impl::next_wakeup(Time now) {
   }
   // An idle pool sleeps for ever, but only after a whole look without work: a stream of single calls must not wake this thread each time.
   const bool working = scheduler.unsettled_in_all() != 0;
-  if (working || std::exchange(worked_lately, false)) next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
+  if (working || std::exchange(worked_lately, false))
+    next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
   if (working) worked_lately = true;
   return next;
 }
@@ -137,7 +140,7 @@ void Engine::Impl::nudge_supervisor() {
   const bool too_deep = scheduler.unsettled_in_all() != 0 &&
                         (supervisor_until == kNever || (scheduler.has_time_limits() && supervisor_until > sys::now() + kTimeLimitLook));
   if (too_deep || scheduler.next_deadline() < supervisor_until) {
-    supervisor_until = Time{0};   // woken: once is enough
+    supervisor_until = Time{0};  // woken: once is enough
     wake_supervisor();
   }
 }

@@ -24,7 +24,7 @@ class Waiter {
   sys::FutexWake sleep(Nanos timeout) { return sys::futex_wait(word_, 0, timeout); }
   /// With the mutex.
   void wake() {
-    word_.store(1, std::memory_order_release);   // pairs with the kernel's read in futex_wait: value != 0 means "do not sleep"
+    word_.store(1, std::memory_order_release);  // pairs with the kernel's read in futex_wait: value != 0 means "do not sleep"
     sys::futex_wake(word_, 1);
   }
 
@@ -49,8 +49,10 @@ class WaiterList {
     first_ = &waiter;
   }
   void remove(Waiter& waiter) {
-    if (waiter.previous_ != nullptr) waiter.previous_->next_ = waiter.next_;
-    else first_ = waiter.next_;
+    if (waiter.previous_ != nullptr)
+      waiter.previous_->next_ = waiter.next_;
+    else
+      first_ = waiter.next_;
     if (waiter.next_ != nullptr) waiter.next_->previous_ = waiter.previous_;
   }
   void wake_all() {

@@ -15,9 +15,9 @@
 namespace holdfast::pool {
 
 namespace {
-constexpr std::uint64_t kNapAfter = 64;             // results in one look: so dense that waking for each is waste
-constexpr std::uint64_t kFarFromReady = 2048;       // items: more than a nap's worth
-constexpr std::uint64_t kLongChunk = 1024;          // shorter ones: a worker would run dry in a nap, so many are in flight and no more
+constexpr std::uint64_t kNapAfter = 64;        // results in one look: so dense that waking for each is waste
+constexpr std::uint64_t kFarFromReady = 2048;  // items: more than a nap's worth
+constexpr std::uint64_t kLongChunk = 1024;     // shorter ones: a worker would run dry in a nap, so many are in flight and no more
 constexpr Nanos kNap = std::chrono::microseconds(250);
 }  // namespace
 
@@ -65,7 +65,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
         lock.lock();
         drainer_job = nullptr;
         interrupted = woke == ring::BellPage::Woke::interrupted;
-        if (woke == ring::BellPage::Woke::timed_out && !napping) drain_all();   // a hint that a worker swallowed is late, never lost
+        if (woke == ring::BellPage::Woke::timed_out && !napping) drain_all();  // a hint that a worker swallowed is late, never lost
       }
       bell.drainer_withdraw();
       const std::uint64_t settled = counts.items_settled;
@@ -193,7 +193,8 @@ Waited Engine::wait_dispatch(Nanos max_sleep, DispatchEvent& out) {
 Waited Engine::wait_started(Nanos max_sleep) {
   return impl_->wait_for_state(impl_->state_waiters, max_sleep, [&]() -> std::optional<Waited> {
     if (impl_->ended || impl_->ending || impl_->scheduler.state() == core::Scheduler::PoolState::broken) return Waited::ended;
-    const bool all = impl_->wanted.empty() && std::all_of(impl_->workers.begin(), impl_->workers.end(), [](const auto& each) { return each.second->pid != 0; });
+    const bool all = impl_->wanted.empty() &&
+                     std::all_of(impl_->workers.begin(), impl_->workers.end(), [](const auto& each) { return each.second->pid != 0; });
     return all ? std::optional(Waited::ready) : std::nullopt;
   });
 }

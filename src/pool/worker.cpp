@@ -4,16 +4,14 @@
 namespace holdfast::pool {
 
 ChunkInFlight* Worker::find_chunk(ChunkId chunk) {
-  for (ChunkInFlight& each : chunks) {   // results come in the order sent: nearly always the first
+  for (ChunkInFlight& each : chunks) {  // results come in the order sent: nearly always the first
     if (each.chunk == chunk) return &each;
   }
   return nullptr;
 }
 
 std::optional<std::uint32_t> Worker::take_slot() {
-  if (free_slots.empty() && !retired_slots.empty() && channel->task_room() == empty_ring_room) {
-    free_slots.swap(retired_slots);
-  }
+  if (free_slots.empty() && !retired_slots.empty() && channel->task_room() == empty_ring_room) { free_slots.swap(retired_slots); }
   if (free_slots.empty()) return std::nullopt;
   const std::uint32_t slot = free_slots.back();
   free_slots.pop_back();

@@ -23,11 +23,11 @@ struct ChunkInFlight {
   JobRef job;
   ItemIndex first = 0;
   std::uint32_t count = 0;
-  std::uint32_t end = 0;            // items the worker may begin (lowered by take_back)
-  std::uint32_t pushed = 0;         // item frames pushed
-  std::uint32_t answered = 0;       // results seen: they come in order
+  std::uint32_t end = 0;       // items the worker may begin (lowered by take_back)
+  std::uint32_t pushed = 0;    // item frames pushed
+  std::uint32_t answered = 0;  // results seen: they come in order
   std::uint32_t slot = 0;
-  bool announced = false;           // the chunk frame was pushed
+  bool announced = false;  // the chunk frame was pushed
 };
 
 class ResultBuffers;
@@ -35,56 +35,56 @@ class ResultBuffers;
 class Worker {
  public:
   enum class Life : std::uint8_t {
-    requested,   // `start` sent, or waiting to be sent
-    enrolled,    // hello came
-    ready,       // initializer done
-    dying,       // pidfd fired; waiting for the zygote's `reaped`
+    requested,  // `start` sent, or waiting to be sent
+    enrolled,   // hello came
+    ready,      // initializer done
+    dying,      // pidfd fired; waiting for the zygote's `reaped`
   };
 
   Worker(WorkerId worker_id, std::uint32_t worker_index, std::int64_t worker_identity)
       : id(worker_id), index(worker_index), identity(worker_identity) {}
 
   const WorkerId id;
-  const std::uint32_t index;        // bit in the bell page
-  const std::int64_t identity;      // 1, 2, ...: for names
+  const std::uint32_t index;    // bit in the bell page
+  const std::int64_t identity;  // 1, 2, ...: for names
   Life life = Life::requested;
-  bool ready_told = false;          // the scheduler was told worker_ready
-  int pid = 0;                      // from the zygote
-  int said_pid = 0;                 // from its hello
-  int group = 0;                    // its process group; 0 = not known
+  bool ready_told = false;  // the scheduler was told worker_ready
+  int pid = 0;              // from the zygote
+  int said_pid = 0;         // from its hello
+  int group = 0;            // its process group; 0 = not known
   UniqueFd pidfd;
-  UniqueFd socket;                  // our end
-  UniqueFd zygote_end;              // the worker's end, until it is started
-  bool start_sent = false;          // on this line
+  UniqueFd socket;          // our end
+  UniqueFd zygote_end;      // the worker's end, until it is started
+  bool start_sent = false;  // on this line
   std::shared_ptr<ring::ParentChannel> channel;
   std::size_t empty_ring_room = 0;  // task_room() of an empty ring
 
-  std::deque<ChunkInFlight> chunks;               // in the order sent
+  std::deque<ChunkInFlight> chunks;  // in the order sent
   std::vector<std::uint32_t> free_slots;
-  std::vector<std::uint32_t> retired_slots;       // see invariant 2
-  ChunkId retired_by = 0;                         // newest chunk sent when the last slot was retired
-  ChunkId last_sent = 0;                          // chunk ids grow
-  std::unordered_set<FunctionId> functions;       // sent and not forgotten
-  std::unordered_set<BufferId> buffers;           // argument buffers whose descriptor was sent
+  std::vector<std::uint32_t> retired_slots;  // see invariant 2
+  ChunkId retired_by = 0;                    // newest chunk sent when the last slot was retired
+  ChunkId last_sent = 0;                     // chunk ids grow
+  std::unordered_set<FunctionId> functions;  // sent and not forgotten
+  std::unordered_set<BufferId> buffers;      // argument buffers whose descriptor was sent
   std::shared_ptr<ResultBuffers> results;
-  bool uncommitted = false;                       // frames pushed, not committed
-  bool wants_room = false;                        // a chunk could not be pushed whole
+  bool uncommitted = false;  // frames pushed, not committed
+  bool wants_room = false;   // a chunk could not be pushed whole
 
-  bool closing = false;             // retired: it leaves by itself
-  bool cancelled = false;           // set_cancelled was called
-  Cause kill_cause = Cause::none;   // the pool sent SIGKILL, and why
-  Cause stop_cause = Cause::none;   // the pool sent SIGTERM (terminate)
+  bool closing = false;            // retired: it leaves by itself
+  bool cancelled = false;          // set_cancelled was called
+  Cause kill_cause = Cause::none;  // the pool sent SIGKILL, and why
+  Cause stop_cause = Cause::none;  // the pool sent SIGTERM (terminate)
   Time requested_at{0};
   Time start_deadline = kNever;
-  Time evidence_at{0};              // first sign of its death
+  Time evidence_at{0};  // first sign of its death
   Time reap_deadline = kNever;
-  Time eof_check_at = kNever;       // its socket ended: look then whether it is still our worker
-  Time abandon_at = kNever;         // SIGKILL was sent: no sign of death by then = abandoned
+  Time eof_check_at = kNever;  // its socket ended: look then whether it is still our worker
+  Time abandon_at = kNever;    // SIGKILL was sent: no sign of death by then = abandoned
   bool status_known = false;
   int raw_status = 0;
   std::uint64_t items_run = 0;
-  bool text_follows = false;        // init_failed was read: the next message is its text
-  std::string start_error;          // that text, or why it could not be started
+  bool text_follows = false;                         // init_failed was read: the next message is its text
+  std::string start_error;                           // that text, or why it could not be started
   std::uint64_t announced_item = ~std::uint64_t{0};  // last (chunk, item) told to the scheduler as started
   ExitReport report;
 

@@ -112,8 +112,7 @@ bool BellPage::ring_from_worker(std::uint32_t worker_index) {
   // behind the seq_cst store of the tail: if it finds the bit still up, whoever takes the bit reads the tail afterwards.
   if ((bits.load(std::memory_order_seq_cst) & mine) == 0) bits.fetch_or(mine, std::memory_order_seq_cst);
   // exchange and not a store: a store could wipe out a flag that the sleeper has set again (mutant PLAIN_STORE).
-  if (words.drainer_sleeping.load(std::memory_order_seq_cst) != 0 &&
-      words.drainer_sleeping.exchange(0, std::memory_order_seq_cst) != 0) {
+  if (words.drainer_sleeping.load(std::memory_order_seq_cst) != 0 && words.drainer_sleeping.exchange(0, std::memory_order_seq_cst) != 0) {
     words.bell.fetch_add(1, std::memory_order_release);  // changes the word first, so that a drainer not yet asleep does not fall asleep
     sys::futex_wake(words.bell, 1);
     return false;

@@ -26,12 +26,12 @@ class SharedBuffer {
   /// Parent; sealed, out of core dumps. Errors: invalid_argument (0 bytes); exhausted: more than an address space, or more than this
   /// machine can give now (asked from 256 MiB up: filling it would be an OOM kill, which no one can catch).
   static Result<std::unique_ptr<SharedBuffer>> create(BufferId id, std::size_t size);
-  static Result<std::unique_ptr<SharedBuffer>> map_shared(int fd, BufferId id, std::size_t size);   // worker, results; checks seals and size
+  static Result<std::unique_ptr<SharedBuffer>> map_shared(int fd, BufferId id, std::size_t size);  // worker, results; checks seals and size
   static Result<std::unique_ptr<SharedBuffer>> map_private(int fd, BufferId id, std::size_t size);  // worker, arguments
   ~SharedBuffer();
 
   BufferId id() const { return id_; }
-  int fd() const { return fd_.get(); }              // -1 in map_private's: the mapping is enough
+  int fd() const { return fd_.get(); }  // -1 in map_private's: the mapping is enough
   std::byte* data() const { return mapping_.data(); }
   std::size_t capacity() const { return mapping_.size(); }
 
@@ -60,8 +60,8 @@ class SharedBuffer {
   BufferId id_;
   UniqueFd fd_;
   sys::Mapping mapping_;
-  std::size_t touched_ = 0;   // bytes [0, touched_) were written by fill() before: their pages are there
-  bool sealed_ = false;       // against write() too
+  std::size_t touched_ = 0;  // bytes [0, touched_) were written by fill() before: their pages are there
+  bool sealed_ = false;      // against write() too
 };
 
 /// Keeps argument buffers for reuse, up to `keep_bytes` in all, the least recently used go first. Sizes are rounded up so that they fit

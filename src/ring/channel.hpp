@@ -26,11 +26,11 @@ namespace holdfast::ring {
 
 /// Payloads up to this size travel inside the ring; larger ones in a shared buffer (buffer.hpp).
 inline constexpr std::size_t kInlineLimit = 32 * 1024;
-inline constexpr std::uint32_t kChunkSlots = 64;      // chunks in flight at one worker
-inline constexpr std::uint32_t kMaxWorkers = 4096;    // bits in the bell page's ready map
+inline constexpr std::uint32_t kChunkSlots = 64;    // chunks in flight at one worker
+inline constexpr std::uint32_t kMaxWorkers = 4096;  // bits in the bell page's ready map
 
 struct Geometry {
-  std::uint32_t task_ring_bytes = 256 * 1024;    // powers of two, >= 4 * kInlineLimit, <= 16 MiB
+  std::uint32_t task_ring_bytes = 256 * 1024;  // powers of two, >= 4 * kInlineLimit, <= 16 MiB
   std::uint32_t result_ring_bytes = 256 * 1024;
 };
 
@@ -39,15 +39,15 @@ struct Geometry {
 // (drainer, supervisor) and a ready map: one bit per worker index, a hint which result rings to look at.
 class BellPage {
  public:
-  static Result<BellPage> create();                 // parent: new sealed memfd, mapped
-  static Result<BellPage> attach(int fd);           // worker
+  static Result<BellPage> create();        // parent: new sealed memfd, mapped
+  static Result<BellPage> attach(int fd);  // worker
   int fd() const;
 
   // Parent, drainer: flag up, look again, sleep. `timeout` bounds the sleep. Returns at a ring, at EINTR, at the time-out.
-  void drainer_announce();                          // sets the flag (seq_cst); then the caller looks at the rings again
+  void drainer_announce();  // sets the flag (seq_cst); then the caller looks at the rings again
   void drainer_withdraw();
-  bool drainer_announced() const;                   // the flag is up: no worker has taken it
-  std::uint32_t bell() const;                       // read before announce + look; pass to sleep
+  bool drainer_announced() const;  // the flag is up: no worker has taken it
+  std::uint32_t bell() const;      // read before announce + look; pass to sleep
   enum class Woke : std::uint8_t { rung, interrupted, timed_out };
   Woke drainer_sleep(std::uint32_t seen_bell, Nanos timeout);
   /// Parent thread -> drainer (hand-over, terminate): as if a worker had rung.
@@ -76,9 +76,9 @@ class BellPage {
 
 /// A payload in a frame: inline bytes, or a reference to a large buffer.
 struct PayloadRef {
-  ByteSpan inline_bytes;          // when buffer == 0
-  BufferId buffer = 0;            // else: bytes [0, size) of that buffer
-  std::uint64_t size = 0;         // of the payload, either way
+  ByteSpan inline_bytes;   // when buffer == 0
+  BufferId buffer = 0;     // else: bytes [0, size) of that buffer
+  std::uint64_t size = 0;  // of the payload, either way
 };
 
 enum class TaskFrameType : std::uint16_t { function = 1, forget_function, chunk, item, buffer_gone };
@@ -86,16 +86,16 @@ enum class TaskFrameType : std::uint16_t { function = 1, forget_function, chunk,
 /// One decoded frame of the task ring (worker's side).
 struct TaskFrame {
   TaskFrameType type = TaskFrameType::item;
-  FunctionId function = 0;        // function, forget_function, chunk
-  ChunkId chunk = 0;              // chunk, item
-  JobId job = 0;                  // chunk
-  std::uint32_t slot = 0;         // chunk, item: index of the chunk's word
-  std::uint32_t count = 0;        // chunk: number of items; `count` item frames follow
-  std::uint32_t item = 0;         // item: index within the chunk
-  std::uint16_t call_mode = 0;    // chunk: how to call; meaning belongs to the task loop's runner
+  FunctionId function = 0;      // function, forget_function, chunk
+  ChunkId chunk = 0;            // chunk, item
+  JobId job = 0;                // chunk
+  std::uint32_t slot = 0;       // chunk, item: index of the chunk's word
+  std::uint32_t count = 0;      // chunk: number of items; `count` item frames follow
+  std::uint32_t item = 0;       // item: index within the chunk
+  std::uint16_t call_mode = 0;  // chunk: how to call; meaning belongs to the task loop's runner
   std::uint16_t flags = 0;
-  PayloadRef payload;             // function, item
-  BufferId buffer = 0;            // buffer_gone: unmap it
+  PayloadRef payload;   // function, item
+  BufferId buffer = 0;  // buffer_gone: unmap it
 };
 
 enum class ResultKind : std::uint16_t { done = 1, raised = 2, note = 3 };  // note: a warning that belongs to no task
@@ -103,12 +103,15 @@ enum class ResultKind : std::uint16_t { done = 1, raised = 2, note = 3 };  // no
 struct ResultFrame {
   ResultKind kind = ResultKind::done;
   ChunkId chunk = 0;
-  std::uint32_t item = 0;         // index within the chunk
-  Nanos run_time{0};              // of the call; in steps of 10 ns where it is short
-  PayloadRef payload;             // inline bytes point into the ring: valid until pop_result()
+  std::uint32_t item = 0;  // index within the chunk
+  Nanos run_time{0};       // of the call; in steps of 10 ns where it is short
+  PayloadRef payload;      // inline bytes point into the ring: valid until pop_result()
 };
 
-struct ChunkWord { std::uint32_t next = 0; std::uint32_t end = 0; };  // next = items begun; end = items the worker may begin
+struct ChunkWord {
+  std::uint32_t next = 0;
+  std::uint32_t end = 0;
+};  // next = items begun; end = items the worker may begin
 
 // ---------------------------------------------------------------------------------------------------------------------------
 // Parent's side
@@ -118,14 +121,14 @@ class ParentChannel {
   static Result<std::unique_ptr<ParentChannel>> create(const Geometry& geometry, std::uint32_t worker_index);
   ~ParentChannel();
 
-  int fd() const;                  // -1 after close_fd()
-  void close_fd();                 // once the worker has it
+  int fd() const;   // -1 after close_fd()
+  void close_fd();  // once the worker has it
 
   // Tasks. push_* answer false when the ring has no room for the frame now (nothing is written). Items may be pushed as room comes,
   // in order, also after later chunks' frames; inline payloads must be <= kInlineLimit (checked). Bytes free are not all usable: a
   // frame that does not fit before the ring's end starts at its beginning.
-  std::size_t task_room() const;                                     // bytes free, private copy of head refreshed
-  static std::size_t function_cost(const PayloadRef& payload);       // most bytes that such a frame takes in the ring
+  std::size_t task_room() const;                                // bytes free, private copy of head refreshed
+  static std::size_t function_cost(const PayloadRef& payload);  // most bytes that such a frame takes in the ring
   static std::size_t chunk_cost();
   static std::size_t item_cost(const PayloadRef& payload);
   bool push_function(FunctionId function, const PayloadRef& payload);
@@ -137,7 +140,7 @@ class ParentChannel {
   bool push_item(ChunkId chunk, std::uint32_t item, const PayloadRef& payload);
   /// Publishes what was pushed and wakes the worker if it sleeps. Cost: one store, one exchange; a futex call only for a sleeper.
   void commit_tasks();
-  void abandon_pushed();           // forgets what was pushed since the last commit
+  void abandon_pushed();  // forgets what was pushed since the last commit
 
   // Chunk words. `count` as pushed is kept privately; a word that makes no sense is a protocol_error.
   Result<ChunkWord> load_chunk(std::uint32_t slot) const;
@@ -147,27 +150,33 @@ class ParentChannel {
 
   // Results. next_result: nullopt = none committed; an error = protocol_error (the worker must be killed; nothing further is read).
   Result<std::optional<ResultFrame>> next_result();
-  void pop_result();               // frees the frame's bytes for the worker (its store is batched until release_results)
-  void release_results();          // makes the freed room visible; wakes the worker if it waits for room
-  bool results_waiting() const;    // tail differs from what has been read
+  void pop_result();             // frees the frame's bytes for the worker (its store is batched until release_results)
+  void release_results();        // makes the freed room visible; wakes the worker if it waits for room
+  bool results_waiting() const;  // tail differs from what has been read
 
   // The end
-  void set_closed();               // commits what was pushed; the worker finishes that, then leaves. Wakes it.
-  void set_cancelled();            // the worker begins nothing more (terminate); leaves after the running item. Wakes it.
+  void set_closed();     // commits what was pushed; the worker finishes that, then leaves. Wakes it.
+  void set_cancelled();  // the worker begins nothing more (terminate); leaves after the running item. Wakes it.
 
   // Large result buffers: the parent has read buffer `index` (index of this worker's table, see buffer.hpp): free for reuse.
   // Any thread.
   void release_buffer(std::uint32_t index);
 
   // Readings of words the worker writes (hints, for stats and limits; never trusted).
-  struct Progress { std::uint64_t items_done; ChunkId chunk; std::uint32_t item; Time started; std::uint32_t phase; };
-  Progress progress() const;       // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
+  struct Progress {
+    std::uint64_t items_done;
+    ChunkId chunk;
+    std::uint32_t item;
+    Time started;
+    std::uint32_t phase;
+  };
+  Progress progress() const;  // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
 
   ParentChannel(const ParentChannel&) = delete;
   ParentChannel& operator=(const ParentChannel&) = delete;
 
  private:
-  friend class WorkerChannel;      // attach_in_process
+  friend class WorkerChannel;  // attach_in_process
   struct Impl;
   explicit ParentChannel(std::unique_ptr<Impl> impl);
   std::shared_ptr<sys::Mapping> mapping() const;
@@ -191,15 +200,15 @@ class WorkerChannel {
   // Tasks. next_task: nullopt = nothing committed (see wait_for_tasks). A frame's inline bytes point into the ring and stay
   // valid until release_task().
   Result<std::optional<TaskFrame>> next_task();
-  void release_task();             // frees the frame's bytes for the parent
+  void release_task();  // frees the frame's bytes for the parent
   /// Claims item `item` of the chunk in `slot` ("running item"): next: item -> item + 1. False = it was taken back: skip it.
   bool claim(std::uint32_t slot, std::uint32_t item);
 
   enum class Wake : std::uint8_t { tasks, closed, cancelled, interrupted, timed_out, room };
   /// Sleeps until a task is committed, the channel is closed or cancelled, a signal handler ran (EINTR), or `timeout`.
   Wake wait_for_tasks(Nanos timeout);
-  bool closed() const;             // set_closed: leave when no task is left
-  bool cancelled() const;          // set_cancelled: leave now
+  bool closed() const;     // set_closed: leave when no task is left
+  bool cancelled() const;  // set_cancelled: leave now
 
   // Results. False = no room now: wait_for_room, try again (or an inline payload above kInlineLimit, which never fits).
   bool push_result(const ResultFrame& frame);
@@ -218,8 +227,8 @@ class WorkerChannel {
 
   /// Index of a large result buffer that the parent has released (bit taken), of at least `size` bytes as told by
   /// `sizes` (the worker's own table); nullopt = none: ask the parent for one over the socket.
-  std::uint64_t free_buffers() const;          // bit i = buffer i of this worker is free for writing
-  void take_buffer(std::uint32_t index);       // clears the bit
+  std::uint64_t free_buffers() const;     // bit i = buffer i of this worker is free for writing
+  void take_buffer(std::uint32_t index);  // clears the bit
 
   WorkerChannel(const WorkerChannel&) = delete;
   WorkerChannel& operator=(const WorkerChannel&) = delete;

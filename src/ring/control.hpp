@@ -20,23 +20,23 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 
 enum class MessageType : std::uint32_t {
   // pool -> zygote
-  start = 1,      // worker, a = identity number for names; fds: [worker socket, ring memfd]
-  reap,           // pid, a = 1: also kill and reap what that worker left behind (daemonised, setsid)
-  stop_zygote,    // leave when told: no more starts; kills remaining children and exits 0
+  start = 1,    // worker, a = identity number for names; fds: [worker socket, ring memfd]
+  reap,         // pid, a = 1: also kill and reap what that worker left behind (daemonised, setsid)
+  stop_zygote,  // leave when told: no more starts; kills remaining children and exits 0
   // zygote -> pool
-  zygote_hello,   // pid; fds: [pidfd of the zygote]
-  started,        // worker, pid; fds: [pidfd of the worker]
-  start_failed,   // worker, a = errno, b = step
-  reaped,         // pid, a = raw wait status, utime_us, stime_us, maxrss_bytes; a = -1: it was no child
+  zygote_hello,  // pid; fds: [pidfd of the zygote]
+  started,       // worker, pid; fds: [pidfd of the worker]
+  start_failed,  // worker, a = errno, b = step
+  reaped,        // pid, a = raw wait status, utime_us, stime_us, maxrss_bytes; a = -1: it was no child
   // worker -> pool
-  hello,          // pid, a = kProtocolVersion, b = process group id
-  ready,          // initializer done
-  init_failed,    // a = number of bytes of error text that follow as a second message (raw bytes, <= 32 KiB)
-  wake,           // the supervisor's flag was up: results are there
-  buffer_request, // a = bytes wanted, for a result
+  hello,           // pid, a = kProtocolVersion, b = process group id
+  ready,           // initializer done
+  init_failed,     // a = number of bytes of error text that follow as a second message (raw bytes, <= 32 KiB)
+  wake,            // the supervisor's flag was up: results are there
+  buffer_request,  // a = bytes wanted, for a result
   // pool -> worker
-  buffer,         // a = buffer id, b = bytes, c = index in the worker's table (results) or -1 (arguments); fds: [memfd]
-  buffer_refused, // a = bytes wanted, b = errno: the result cannot be stored; the outcome becomes an error
+  buffer,          // a = buffer id, b = bytes, c = index in the worker's table (results) or -1 (arguments); fds: [memfd]
+  buffer_refused,  // a = bytes wanted, b = errno: the result cannot be stored; the outcome becomes an error
 };
 
 struct Message {
@@ -53,8 +53,8 @@ struct Message {
 };
 static_assert(sizeof(Message) == 64 && std::is_trivially_copyable_v<Message>);
 
-inline constexpr std::int64_t kMaxErrorText = 32 * 1024;   // init_failed
-inline constexpr std::int64_t kResultBuffers = 64;         // indexes of a worker's table
+inline constexpr std::int64_t kMaxErrorText = 32 * 1024;  // init_failed
+inline constexpr std::int64_t kResultBuffers = 64;        // indexes of a worker's table
 
 /// Which way a message goes: each route has its own types, so that a worker cannot speak as a zygote.
 enum class Route : std::uint8_t { pool_to_zygote, zygote_to_pool, worker_to_pool, pool_to_worker };

@@ -115,7 +115,9 @@ Fault decode_task(const std::byte* at, std::size_t available, const TaskContext&
     case TaskFrameType::item: return decode_item(at, head, available, frame, extra.names_chunk);
     case TaskFrameType::chunk: return decode_chunk(at, head, available, frame, extra.tag);
     case TaskFrameType::function: return decode_function(at, head, available, frame);
-    case TaskFrameType::forget_function: frame.function = read_header<IdHeader>(at).id; return check_bare(head, kSizeOf<IdHeader>, available);
+    case TaskFrameType::forget_function:
+      frame.function = read_header<IdHeader>(at).id;
+      return check_bare(head, kSizeOf<IdHeader>, available);
     case TaskFrameType::buffer_gone: frame.buffer = read_header<IdHeader>(at).id; return check_bare(head, kSizeOf<IdHeader>, available);
     default: return Fault::type;
   }
@@ -124,7 +126,7 @@ Fault decode_task(const std::byte* at, std::size_t available, const TaskContext&
 namespace {
 
 Fault decode_next_done(const std::byte* at, std::uint64_t word, std::size_t available, const ResultContext& context, ResultFrame& frame) {
-  const Head head{.length = low_of(word)};   // the rest of the word is the run time
+  const Head head{.length = low_of(word)};  // the rest of the word is the run time
   if (const Fault fault = check_length(head, kHeadSize, available); fault != Fault::none) return fault;
   if (context.chunk == 0 || context.next_item >= kMaxChunkItems) return Fault::context;
   frame.kind = ResultKind::done;
@@ -144,7 +146,8 @@ Fault decode_result(const std::byte* at, std::size_t available, const ResultCont
   if (available < kSizeOf<ResultHeader>) return Fault::cut_short;
   const auto header = read_header<ResultHeader>(at);
   const Head& head = header.head;
-  if (head.type < static_cast<std::uint8_t>(ResultKind::done) || head.type > static_cast<std::uint8_t>(ResultKind::note)) return Fault::type;
+  if (head.type < static_cast<std::uint8_t>(ResultKind::done) || head.type > static_cast<std::uint8_t>(ResultKind::note))
+    return Fault::type;
   if (const Fault fault = check_length(head, kSizeOf<ResultHeader>, available); fault != Fault::none) return fault;
   if (head.slot != 0 || header.reserved != 0) return Fault::reserved;
   if (header.run_time_ns > static_cast<std::uint64_t>(Nanos::max().count())) return Fault::run_time;

@@ -31,8 +31,8 @@
 namespace holdfast::ring::frame {
 
 inline constexpr std::uint8_t kPad = 0xff;
-inline constexpr std::uint8_t kNextItem = 6;   // beside TaskFrameType's
-inline constexpr std::uint8_t kNextDone = 4;   // beside ResultKind's
+inline constexpr std::uint8_t kNextItem = 6;                          // beside TaskFrameType's
+inline constexpr std::uint8_t kNextDone = 4;                          // beside ResultKind's
 inline constexpr std::uint64_t kMaxPayload = std::uint64_t{1} << 47;  // an address space
 
 enum class Form : std::uint8_t { inline_bytes = 0, buffer = 1 };
@@ -118,7 +118,11 @@ struct ResultHeader {
 
   Words<kWords> pack() const { return {head.pack(), join(item, reserved), chunk, run_time_ns}; }
   static ResultHeader unpack(const Words<kWords>& words) {
-    return {.head = Head::unpack(words[0]), .item = low_of(words[1]), .reserved = high_of(words[1]), .chunk = words[2], .run_time_ns = words[3]};
+    return {.head = Head::unpack(words[0]),
+            .item = low_of(words[1]),
+            .reserved = high_of(words[1]),
+            .chunk = words[2],
+            .run_time_ns = words[3]};
   }
 };
 struct Reference {
@@ -133,7 +137,7 @@ inline constexpr std::size_t kHeadSize = 8;
 
 /// What a next-item frame refers to.
 struct TaskContext {
-  std::uint32_t slot = kChunkSlots;   // kChunkSlots: none yet
+  std::uint32_t slot = kChunkSlots;  // kChunkSlots: none yet
   std::uint32_t next_item = 0;
 
   bool expects(std::uint32_t in_slot, std::uint32_t item) const { return slot == in_slot && next_item == item; }
@@ -143,7 +147,7 @@ inline TaskContext behind_item(std::uint32_t slot, std::uint32_t item) { return 
 
 /// What a next-done frame refers to.
 struct ResultContext {
-  std::uint64_t chunk = 0;            // 0: none yet
+  std::uint64_t chunk = 0;  // 0: none yet
   std::uint32_t next_item = 0;
 };
 /// The context behind a result; a note leaves it as it was.
@@ -151,7 +155,7 @@ inline ResultContext behind(const ResultFrame& frame, const ResultContext& befor
   return frame.kind == ResultKind::note ? before : ResultContext{.chunk = frame.chunk, .next_item = frame.item + 1};
 }
 
-inline constexpr std::uint64_t kShortRunTimeUnit = 10;                         // ns
+inline constexpr std::uint64_t kShortRunTimeUnit = 10;                                   // ns
 inline constexpr std::uint64_t kMaxShortRunTime = ((1U << 24) - 1) * kShortRunTimeUnit;  // 168 ms
 /// `frame` with inline bytes can travel as a next-done frame.
 inline bool is_next_done(const ResultFrame& frame, const ResultContext& context) {
@@ -169,20 +173,20 @@ static_assert(2 * kMaxFrame < kMinRingBytes, "a pad and the largest frame togeth
 /// Why bytes from the other side were refused.
 enum class Fault : std::uint8_t {
   none,
-  position,       // a head or tail outside what is possible
-  cut_short,      // the frame does not end within the committed bytes
-  pad,            // a pad that does not end at the ring's end
+  position,   // a head or tail outside what is possible
+  cut_short,  // the frame does not end within the committed bytes
+  pad,        // a pad that does not end at the ring's end
   type,
   form,
   length,
-  reserved,       // a field that must be 0 is not
-  reference,      // a buffer reference that cannot be
+  reserved,   // a field that must be 0 is not
+  reference,  // a buffer reference that cannot be
   slot,
   count,
-  chunk,          // an item frame for a chunk that its slot does not serve
-  chunk_word,     // a chunk word that the worker alone cannot have made
+  chunk,       // an item frame for a chunk that its slot does not serve
+  chunk_word,  // a chunk word that the worker alone cannot have made
   run_time,
-  context,        // a short frame without the frame it refers to
+  context,  // a short frame without the frame it refers to
 };
 const char* describe(Fault fault);
 
@@ -195,7 +199,9 @@ inline std::size_t cost(std::size_t header, const PayloadRef& payload) {
 
 /// One word of shared memory, read exactly once (an ordinary read may be repeated by the compiler after the check). relaxed: the load
 /// of the tail has already ordered it behind the writer's publication.
-inline std::uint64_t read_word(const std::byte* from) { return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from), __ATOMIC_RELAXED); }
+inline std::uint64_t read_word(const std::byte* from) {
+  return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from), __ATOMIC_RELAXED);
+}
 
 inline Head read_head(const std::byte* from) { return Head::unpack(read_word(from)); }
 
@@ -232,8 +238,8 @@ inline Form form_of(const PayloadRef& payload) { return payload.buffer != 0 ? Fo
 
 /// What a task frame says to the channel alone.
 struct TaskExtra {
-  std::uint32_t tag = 0;         // chunk
-  bool names_chunk = false;      // item: `frame.chunk` holds the low half of the chunk's id, to be checked; else 0. The channel completes it.
+  std::uint32_t tag = 0;     // chunk
+  bool names_chunk = false;  // item: `frame.chunk` holds the low half of the chunk's id, to be checked; else 0. The channel completes it.
   std::size_t bytes = 0;
 };
 Fault decode_task(const std::byte* at, std::size_t available, const TaskContext& context, TaskFrame& frame, TaskExtra& extra);

@@ -56,14 +56,14 @@ struct ParentChannel::Impl {
   RingWriter tasks;
   RingReader results;
   std::array<Slot, kChunkSlots> slots{};
-  std::uint64_t uncommitted = 0;      // bit i: slot i's chunk was pushed since the last commit
-  std::uint32_t last_item_slot = 0;   // slot of the chunk that items are being pushed for
-  frame::TaskContext context;         // behind the last frame pushed
-  frame::TaskContext committed;       // behind the last frame committed
-  frame::ResultContext answered;      // behind the last result popped
-  frame::ResultContext pending;       // behind the one that next_result() returned
-  std::size_t current = 0;            // bytes of that one
-  Fault fault = Fault::none;          // sticky: nothing is read after nonsense
+  std::uint64_t uncommitted = 0;     // bit i: slot i's chunk was pushed since the last commit
+  std::uint32_t last_item_slot = 0;  // slot of the chunk that items are being pushed for
+  frame::TaskContext context;        // behind the last frame pushed
+  frame::TaskContext committed;      // behind the last frame committed
+  frame::ResultContext answered;     // behind the last result popped
+  frame::ResultContext pending;      // behind the one that next_result() returned
+  std::size_t current = 0;           // bytes of that one
+  Fault fault = Fault::none;         // sticky: nothing is read after nonsense
 };
 
 ParentChannel::ParentChannel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -110,7 +110,8 @@ bool ParentChannel::push_function(FunctionId function, const PayloadRef& payload
   const std::size_t bytes = function_cost(payload);
   std::byte* at = impl_->tasks.reserve(bytes);
   if (at == nullptr) return false;
-  frame::IdHeader header{.head = {.type = static_cast<std::uint8_t>(TaskFrameType::function), .form = frame::form_of(payload)}, .id = function};
+  frame::IdHeader header{.head = {.type = static_cast<std::uint8_t>(TaskFrameType::function), .form = frame::form_of(payload)},
+                         .id = function};
   header.head.length = frame::put_payload(at, frame::kSizeOf<frame::IdHeader>, payload);
   frame::put_header(at, header);
   impl_->tasks.advance(bytes);
@@ -120,7 +121,8 @@ bool ParentChannel::push_function(FunctionId function, const PayloadRef& payload
 bool ParentChannel::Impl::push_id(TaskFrameType type, std::uint64_t id) {
   std::byte* at = tasks.reserve(frame::kSizeOf<frame::IdHeader>);
   if (at == nullptr) return false;
-  frame::put_header(at, frame::IdHeader{.head = {.length = frame::kSizeOf<frame::IdHeader>, .type = static_cast<std::uint8_t>(type)}, .id = id});
+  frame::put_header(
+      at, frame::IdHeader{.head = {.length = frame::kSizeOf<frame::IdHeader>, .type = static_cast<std::uint8_t>(type)}, .id = id});
   tasks.advance(frame::kSizeOf<frame::IdHeader>);
   return true;
 }
@@ -140,7 +142,8 @@ bool ParentChannel::push_chunk(ChunkId chunk, JobId job, FunctionId function, st
   impl_->last_item_slot = slot;
   // relaxed: published with the chunk's frame by commit_tasks(). A frame of the slot's old chunk cannot claim on it: its tag is older.
   impl_->page.chunks[slot].store(PackedChunk{.next = 0, .end = count, .tag = mine.tag}.pack(), std::memory_order_relaxed);
-  frame::ChunkHeader header{.head = {.length = frame::kSizeOf<frame::ChunkHeader>, .type = static_cast<std::uint8_t>(TaskFrameType::chunk)}};
+  frame::ChunkHeader header{
+      .head = {.length = frame::kSizeOf<frame::ChunkHeader>, .type = static_cast<std::uint8_t>(TaskFrameType::chunk)}};
   header.head.slot = static_cast<std::uint16_t>(slot);
   header.count = count;
   header.call_mode = call_mode;
@@ -169,7 +172,8 @@ bool ParentChannel::push_item(ChunkId chunk, std::uint32_t item, const PayloadRe
   const std::size_t bytes = frame::cost(size, payload);
   std::byte* at = impl_->tasks.reserve(bytes);
   if (at == nullptr) return false;
-  frame::Head head{.length = frame::put_payload(at, size, payload), .form = frame::form_of(payload), .slot = static_cast<std::uint16_t>(slot)};
+  frame::Head head{
+      .length = frame::put_payload(at, size, payload), .form = frame::form_of(payload), .slot = static_cast<std::uint16_t>(slot)};
   if (is_next) {
     head.type = frame::kNextItem;
     frame::put_word(at, head.pack());

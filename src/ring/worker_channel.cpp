@@ -204,7 +204,8 @@ void WorkerChannel::Impl::put_result_head(std::byte* at, const ResultFrame& fram
   } else {
     const frame::Head head{.length = length, .type = static_cast<std::uint8_t>(frame.kind), .form = frame::form_of(frame.payload)};
     const auto run_time_ns = static_cast<std::uint64_t>(std::max(frame.run_time, Nanos{0}).count());
-    frame::put_header(at, frame::ResultHeader{.head = head, .item = frame.item, .reserved = 0, .chunk = frame.chunk, .run_time_ns = run_time_ns});
+    frame::put_header(
+        at, frame::ResultHeader{.head = head, .item = frame.item, .reserved = 0, .chunk = frame.chunk, .run_time_ns = run_time_ns});
   }
   results.advance(frame::align_up(length));
   answered = frame::behind(frame, answered);

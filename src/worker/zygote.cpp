@@ -66,7 +66,7 @@ class Zygote {
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
   std::string tag_prefix_;
-  bool orphans_due_ = false;      // some child has ended since the last look
+  bool orphans_due_ = false;  // some child has ended since the last look
   Brood brood_;
 };
 

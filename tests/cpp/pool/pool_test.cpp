@@ -1,11 +1,11 @@
 // What: the C++ Pool with real processes: results, deaths at each moment, policies, large payloads, the end. Each test runs under ctest's
 // outer time limit: a hang is a failure.
+#include <unistd.h>
 #include <csignal>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -121,8 +121,18 @@ TEST_P(PoolDeath, CostsOneItemAndSaysWhy) {
 INSTANTIATE_TEST_SUITE_P(Causes, PoolDeath,
                          testing::Values(Death{"sigkill", [] { raise(SIGKILL); }, Cause::killed_by_unknown, -1, SIGKILL},
                                          Death{"sigterm", [] { raise(SIGTERM); }, Cause::killed_by_unknown, -1, SIGTERM},
-                                         Death{"sigsegv", [] { signal(SIGSEGV, SIG_DFL); raise(SIGSEGV); }, Cause::signal, -1, SIGSEGV},
-                                         Death{"abort", [] { signal(SIGABRT, SIG_DFL); abort(); }, Cause::signal, -1, SIGABRT},
+                                         Death{"sigsegv",
+                                               [] {
+                                                 signal(SIGSEGV, SIG_DFL);
+                                                 raise(SIGSEGV);
+                                               },
+                                               Cause::signal, -1, SIGSEGV},
+                                         Death{"abort",
+                                               [] {
+                                                 signal(SIGABRT, SIG_DFL);
+                                                 abort();
+                                               },
+                                               Cause::signal, -1, SIGABRT},
                                          Death{"exit_0", [] { _exit(0); }, Cause::exit_code, 0, 0},
                                          Death{"exit_3", [] { _exit(3); }, Cause::exit_code, 3, 0}),
                          [](const auto& death) { return death.param.name; });
@@ -181,7 +191,7 @@ TEST(Pool, AbortsWhenToldTo) {
   Pool pool = open_pool(
       [](std::span<const std::byte> item) {
         if (value_of(item) == 4) raise(SIGKILL);
-        while (value_of(item) > 4) pause();   // the other worker is still at its item when the pool is aborted
+        while (value_of(item) > 4) pause();  // the other worker is still at its item when the pool is aborted
         return square(item);
       },
       options);

@@ -128,7 +128,7 @@ TEST(RingBufferPool, ReusesABufferOnceItsLastUserIsGone) {
   EXPECT_NE(pool->get(100'000).value()->id(), id);  // still in use
   other.reset();
   EXPECT_EQ(pool->kept_bytes(), 2 * 128u * 1024);
-  EXPECT_EQ(pool->get(70'000).value()->id(), id);   // the most recently used, still warm
+  EXPECT_EQ(pool->get(70'000).value()->id(), id);  // the most recently used, still warm
   EXPECT_TRUE(pool->take_dropped().empty());
 }
 

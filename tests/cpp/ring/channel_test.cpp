@@ -74,8 +74,8 @@ TYPED_TEST(RingChannel, SoakMatchesWhatWasSent) {
   std::uint32_t pushed_chunks = 0;
   std::uint32_t answered_chunks = 0;
   std::vector<std::uint32_t> counts;
-  std::uint32_t next_item = 0;     // to push, of chunk `pushed_chunks`
-  std::uint32_t next_answer = 0;   // expected, of chunk `answered_chunks`
+  std::uint32_t next_item = 0;    // to push, of chunk `pushed_chunks`
+  std::uint32_t next_answer = 0;  // expected, of chunk `answered_chunks`
   bool begun = false;
   const auto size_of = [](std::uint64_t chunk, std::uint32_t item) {
     const std::uint64_t mixed = (chunk * 1'000'003 + item) * 0x9e3779b97f4a7c15u >> 40;
@@ -159,8 +159,7 @@ TYPED_TEST(RingChannel, CancelEndsAWaitForRoom) {
     const auto payload = pattern(1, 1000);
     ResultFrame frame;
     frame.payload = inline_payload(payload);
-    while (send_result(channel, bell, frame)) {
-    }
+    while (send_result(channel, bell, frame)) {}
     return 0;
   });
   auto first = wait_result(*link.parent, link.bell);
@@ -296,7 +295,7 @@ TEST_F(RingChannelAlone, CostsAreTheMostRoomThatFramesTake) {
   std::size_t most = ParentChannel::function_cost(payload) + ParentChannel::chunk_cost() + ParentChannel::item_cost(payload);
   EXPECT_EQ(empty - parent().task_room(), most - 8);  // an item in its turn has a short header
   ASSERT_TRUE(parent().push_chunk(2, 1, 1, 1, 2, 0, 0));
-  ASSERT_TRUE(parent().push_item(2, 1, payload));     // out of turn: whole
+  ASSERT_TRUE(parent().push_item(2, 1, payload));  // out of turn: whole
   most += ParentChannel::chunk_cost() + ParentChannel::item_cost(payload);
   EXPECT_EQ(empty - parent().task_room(), most - 8);
 }
@@ -337,11 +336,10 @@ TEST_F(RingChannelAlone, ResultsOfEveryKindMixAndStayThemselves) {
     BufferId buffer;
   };
   const Case cases[] = {
-      {ResultKind::done, 1, 0, Nanos{40}, 0},  {ResultKind::done, 1, 1, Nanos{50}, 0},   {ResultKind::note, 0, 0, Nanos{0}, 0},
-      {ResultKind::done, 1, 2, Nanos{60}, 0},  {ResultKind::raised, 1, 3, Nanos{70}, 0}, {ResultKind::done, 1, 4, Nanos{80}, 0},
-      {ResultKind::done, 1, 5, Nanos{90}, 77}, {ResultKind::done, 1, 6, Nanos{500'000'001}, 0},
-      {ResultKind::done, 1, 7, Nanos{100}, 0}, {ResultKind::done, 2, 8, Nanos{110}, 0},  {ResultKind::done, 2, 9, Nanos{120}, 0},
-      {ResultKind::done, 2, 20, Nanos{130}, 0}};
+      {ResultKind::done, 1, 0, Nanos{40}, 0},  {ResultKind::done, 1, 1, Nanos{50}, 0},          {ResultKind::note, 0, 0, Nanos{0}, 0},
+      {ResultKind::done, 1, 2, Nanos{60}, 0},  {ResultKind::raised, 1, 3, Nanos{70}, 0},        {ResultKind::done, 1, 4, Nanos{80}, 0},
+      {ResultKind::done, 1, 5, Nanos{90}, 77}, {ResultKind::done, 1, 6, Nanos{500'000'001}, 0}, {ResultKind::done, 1, 7, Nanos{100}, 0},
+      {ResultKind::done, 2, 8, Nanos{110}, 0}, {ResultKind::done, 2, 9, Nanos{120}, 0},         {ResultKind::done, 2, 20, Nanos{130}, 0}};
   for (const bool in_place : {false, true}) {
     for (const Case& each : cases) {
       const auto bytes = pattern(each.item, 1 + each.item);
@@ -367,9 +365,7 @@ TEST_F(RingChannelAlone, ResultsOfEveryKindMixAndStayThemselves) {
       EXPECT_EQ(result->item, each.item);
       EXPECT_EQ(result->run_time, each.run_time);
       EXPECT_EQ(result->payload.buffer, each.buffer);
-      if (each.buffer == 0) {
-        EXPECT_TRUE(same(result->payload.inline_bytes, pattern(each.item, 1 + each.item)));
-      }
+      if (each.buffer == 0) { EXPECT_TRUE(same(result->payload.inline_bytes, pattern(each.item, 1 + each.item))); }
       parent().pop_result();
     }
     parent().release_results();
@@ -434,8 +430,7 @@ TEST_F(RingChannelAlone, WaitsEndAtTheirTimeOut) {
   const auto payload = pattern(1, 10'000);
   ResultFrame frame;
   frame.payload = inline_payload(payload);
-  while (worker().push_result(frame)) {
-  }
+  while (worker().push_result(frame)) {}
   EXPECT_EQ(worker().wait_for_room(payload.size(), std::chrono::milliseconds(1)), WorkerChannel::Wake::timed_out);
 }
 

@@ -44,7 +44,11 @@ class Bytes {
 };
 
 frame::ResultHeader good_result(std::uint32_t payload = 0) {
-  return {.head = {.length = static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader>) + payload, .type = 1}, .item = 3, .reserved = 0, .chunk = 9, .run_time_ns = 5};
+  return {.head = {.length = static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader>) + payload, .type = 1},
+          .item = 3,
+          .reserved = 0,
+          .chunk = 9,
+          .run_time_ns = 5};
 }
 
 TEST(RingResultFrame, GoodOnesPass) {
@@ -194,7 +198,8 @@ TEST(RingFrame, RandomBytesAreRefusedOrLieWithinWhatIsThere) {
     frame::TaskExtra extra;
     const auto inside = [&bytes](const PayloadRef& payload) {
       const std::byte* end = bytes.at() + bytes.size();
-      return payload.inline_bytes.empty() || (payload.inline_bytes.data() >= bytes.at() && payload.inline_bytes.data() + payload.inline_bytes.size() <= end);
+      return payload.inline_bytes.empty() ||
+             (payload.inline_bytes.data() >= bytes.at() && payload.inline_bytes.data() + payload.inline_bytes.size() <= end);
     };
     if (frame::decode_result(bytes.at(), bytes.size(), {.chunk = 1, .next_item = 1}, result, result_bytes) == Fault::none) {
       ++accepted;
