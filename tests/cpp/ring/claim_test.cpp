@@ -61,6 +61,55 @@ TYPED_TEST(RingClaim, EachItemIsRunOrTakenBackNeverBoth) {
   EXPECT_FALSE(link.parent->results_waiting());  // nothing was run beyond its end
 }
 
+// The closest race: the parent lowers the end item by item while the worker claims towards it, until they meet.
+TYPED_TEST(RingClaim, TakingBackItemByItemMeetsClaimingExactlyOnce) {
+  Link link = Link::make();
+  TypeParam worker(link, [](WorkerChannel& channel, BellPage& bell) {
+    while (auto task = wait_task(channel)) {
+      if (task->type == TaskFrameType::item && channel.claim(task->slot, task->item)) {
+        for (std::uint32_t i = 0; i < 20; ++i) (void)channel.free_buffers();  // a task of some 20 ns, so that both go at one pace
+        ResultFrame result;
+        result.chunk = task->chunk;
+        result.item = task->item;
+        if (!send_result(channel, bell, result)) return 2;
+      }
+      channel.release_task();
+    }
+    return 0;
+  });
+  constexpr std::uint32_t kItems = 3000;
+  constexpr std::uint32_t kSlot = 0;
+  for (ChunkId chunk = 1; chunk <= 1000; ++chunk) {
+    ASSERT_TRUE(link.parent->push_chunk(chunk, 1, 1, kSlot, kItems, 0, 0));
+    for (std::uint32_t i = 0; i < kItems; ++i) {
+      while (!link.parent->push_item(chunk, i, {})) std::this_thread::yield();  // the worker skips what is left of the last chunk
+    }
+    link.parent->commit_tasks();
+    for (int polls = 0; !link.parent->results_waiting(); ++polls) {  // until it runs; asleep, the race would be over by then
+      if (polls > 2000) std::this_thread::yield();
+    }
+    std::uint32_t end = kItems;
+    for (std::uint32_t keep = kItems; keep-- > 0;) {
+      const auto lowered = link.parent->take_back(kSlot, keep);
+      ASSERT_TRUE(lowered.ok()) << lowered.error().message();
+      end = *lowered;
+      if (end > keep) break;
+    }
+    for (std::uint32_t seen = 0; seen < end; ++seen) {
+      auto result = wait_result(*link.parent, link.bell);
+      ASSERT_TRUE(result.ok()) << result.error().message();
+      ASSERT_EQ(result->chunk, chunk);
+      ASSERT_EQ(result->item, seen);
+      link.parent->pop_result();
+    }
+    link.parent->release_results();
+    ASSERT_EQ(link.parent->load_chunk(kSlot).value().next, end);
+    link.parent->release_slot(kSlot);
+  }
+  link.parent->set_closed();
+  EXPECT_EQ(worker.join(), 0);
+}
+
 class RingClaimAlone : public ::testing::Test {
  protected:
   RingClaimAlone() : link_(Link::make()), worker_(WorkerChannel::attach_in_process(*link_.parent).value()) {}

@@ -119,6 +119,22 @@ TEST(RingHostile, TailsThatRunAheadGoBackOrAreCrookedAreRefused) {
   EXPECT_EQ(link.parent->next_result().error().code, ErrorCode::protocol_error);
 }
 
+TEST(RingHostile, TailBeyondOneRingIsRefusedThoughEveryFrameIsValid) {
+  Link link = Link::make();
+  Attacker attacker(link);
+  const std::size_t first = (kRingOffset + Geometry{}.task_ring_bytes) / 8;
+  const std::size_t size = Geometry{}.result_ring_bytes;
+  for (std::size_t at = 0; at < size / 8; at += 4) attacker.words()[first + at].store(32 | (std::uint64_t{3} << 32));  // empty notes
+  attacker.page().result_tail.store(size);
+  for (std::size_t i = 0; i < size / 32; ++i) {
+    ASSERT_TRUE(link.parent->next_result().value().has_value());
+    link.parent->pop_result();
+  }
+  EXPECT_FALSE(link.parent->next_result().value().has_value());
+  attacker.page().result_tail.store(2 * size + 32);
+  EXPECT_EQ(link.parent->next_result().error().code, ErrorCode::protocol_error);
+}
+
 TEST(RingHostile, HeadsThatRunAheadOrGoBackGiveNoRoomAndAreTold) {
   Link link = Link::make();
   ASSERT_TRUE(link.parent->push_function(1, inline_payload(pattern(1, 1000))));
@@ -141,11 +157,10 @@ TEST(RingHostile, PadsThatDoNotEndAtTheRingsEndAreRefused) {
 TEST(RingHostile, ChunkWordsThatNoClaimCanMakeAreRefused) {
   const PackedChunk good{.next = 3, .end = 10, .tag = 1};
   const PackedChunk bad[] = {
-      {.next = 11, .end = 10, .tag = 1},  // beyond the end
-      {.next = 3, .end = 11, .tag = 1},   // the end is the parent's
-      {.next = 3, .end = 9, .tag = 1},
-      {.next = 3, .end = 10, .tag = 2},   // so is the tag
-      {.next = 1, .end = 10, .tag = 1},   // back
+      {.next = 11, .end = 10, .tag = 1},                                    // beyond the end
+      {.next = 3, .end = 11, .tag = 1},                                     // the end is the parent's
+      {.next = 3, .end = 9, .tag = 1},   {.next = 3, .end = 10, .tag = 2},  // so is the tag
+      {.next = 1, .end = 10, .tag = 1},                                     // back
   };
   for (const PackedChunk& word : bad) {
     Link link = Link::make();
@@ -196,7 +211,8 @@ int vandalise(const Link& link, std::uint64_t seed) {
     if (tail + 64 <= head + size) attacker.page().result_tail.store(tail += 64, std::memory_order_release);
     if (parent_reads && random() % 100 == 0) attacker.page().result_tail.store(Attacker::nasty(random));
     if (random() % 50 == 0) attacker.page().sleeping.store(static_cast<std::uint32_t>(random() % 4));
-    if (parent_reads && random() % 100 == 0) attacker.page().chunks[5].store(PackedChunk{static_cast<std::uint32_t>(random() % 101), 100, 1}.pack());
+    if (parent_reads && random() % 100 == 0)
+      attacker.page().chunks[5].store(PackedChunk{static_cast<std::uint32_t>(random() % 101), 100, 1}.pack());
   }
 }
 

@@ -36,6 +36,38 @@ TYPED_TEST(RingWake, PingPongLosesNoWakeUp) {
   EXPECT_EQ(worker.join(), 0);
 }
 
+// Both sides dawdle for a random time, so that the parent's commit falls anywhere into the worker's way to sleep, also between its look and
+// its announcement.
+TYPED_TEST(RingWake, CommitOnTheWorkersWayToSleepWakesIt) {
+  Link link = Link::make();
+  constexpr int kRounds = 60'000;
+  TypeParam worker(link, [](WorkerChannel& channel, BellPage&) {
+    std::mt19937_64 random(18);
+    for (;;) {
+      const auto task = channel.next_task();
+      if (!task.ok()) return 2;
+      if (task->has_value()) {
+        channel.release_task();
+        channel.count_item_done();
+        continue;
+      }
+      for (std::uint64_t steps = random() % 256; steps != 0; --steps) (void)channel.free_buffers();
+      if (channel.wait_for_tasks(Nanos::max()) == WorkerChannel::Wake::closed) return 0;
+    }
+  });
+  std::mt19937_64 random(17);
+  for (std::uint64_t round = 1; round <= kRounds; ++round) {
+    ASSERT_TRUE(link.parent->push_forget_function(round));
+    for (std::uint64_t steps = random() % 64; steps != 0; --steps) (void)link.parent->task_room();
+    link.parent->commit_tasks();
+    for (int polls = 0; link.parent->progress().items_done != round; ++polls) {
+      if (polls > 2000) std::this_thread::yield();
+    }
+  }
+  link.parent->set_closed();
+  EXPECT_EQ(worker.join(), 0);
+}
+
 // The worker writes more than its ring holds: it falls asleep for room, the parent for results.
 TYPED_TEST(RingWake, WorkerThatWaitsForRoomIsWokenByDraining) {
   Link link = Link::make(0, {.task_ring_bytes = 128 * 1024, .result_ring_bytes = 128 * 1024});
@@ -54,9 +86,7 @@ TYPED_TEST(RingWake, WorkerThatWaitsForRoomIsWokenByDraining) {
     auto result = wait_result(*link.parent, link.bell);
     ASSERT_TRUE(result.ok());
     ASSERT_EQ(result->item, i);
-    if (i % 100 == 0) {
-      ASSERT_TRUE(is_pattern(result->payload.inline_bytes, i));
-    }
+    if (i % 100 == 0) { ASSERT_TRUE(is_pattern(result->payload.inline_bytes, i)); }
     link.parent->pop_result();
     link.parent->release_results();
   }
@@ -225,7 +255,7 @@ class Hall {
   BellPage bell_;
   sys::Wakeup socket_;
   std::vector<std::unique_ptr<ParentChannel>> parents_;
-  std::mutex mutex_;                    // the pool's
+  std::mutex mutex_;  // the pool's
   std::condition_variable role_free_;
   bool drainer_ = false;
   std::uint32_t drained_ = 0;
