@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from multiprocessing import process
 from typing import Any
 
@@ -45,9 +46,9 @@ class WorkerHandle:
         _, _, pid, alive, _, report = info
         if pid:
             self._pid = pid
-        if alive or (not pid and report is None):
+        if alive or report is None:  # not started yet; running; or dead with its report still being written
             return True
-        self._report = report or False
+        self._report = report
         return False
 
     @property
@@ -157,7 +158,11 @@ class _Popen:
             return self.poll()
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
-        poller.poll(None if timeout is None else max(0.0, timeout * 1000))
+        if poller.poll(None if timeout is None else max(0.0, timeout * 1000)):
+            # Gone. The engine still collects the evidence (100 ms at most); as on a Process, exitcode must be there after join().
+            deadline = time.monotonic() + 1.0
+            while self._handle._look() and time.monotonic() < deadline:
+                time.sleep(0.001)
         return self.poll()
 
     def close(self) -> None:
