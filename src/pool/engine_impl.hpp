@@ -137,6 +137,8 @@ struct Engine::Impl {
   // --- births.cpp ---
   Status make_line(Worker& worker);
   void start_wanted();
+  /// A worker that is to go before the supervisor has made it: it is never made. False: it exists (or never was wanted).
+  bool call_off_birth(WorkerId id);
   void start_worker(WorkerId id);
   void settle_unborn(Worker& worker);
   void request_start(Worker& worker);

@@ -21,6 +21,13 @@ void Engine::Impl::run_actions() {
   nudge_supervisor();
 }
 
+bool Engine::Impl::call_off_birth(WorkerId id) {
+  if (std::erase(wanted, id) == 0) return false;
+  scheduler.worker_start_failed(id, sys::now());  // it retired or killed it itself: to it this is a quiet end
+  wake_supervisor();                              // it may have been the last one: check_ended()
+  return true;
+}
+
 void Engine::Impl::run_action(const core::Action& action) {
   using Kind = core::Action::Kind;
   switch (action.kind) {
@@ -33,6 +40,7 @@ void Engine::Impl::run_action(const core::Action& action) {
     case Kind::take_back: take_back(action); break;
     case Kind::settle: settle_range(action.settle); break;
     case Kind::retire_worker:
+      if (call_off_birth(action.worker)) break;
       if (Worker* worker = find_worker(action.worker)) {
         worker->closing = true;
         worker->channel->set_closed();
@@ -40,6 +48,7 @@ void Engine::Impl::run_action(const core::Action& action) {
       }
       break;
     case Kind::kill_worker:
+      if (call_off_birth(action.worker)) break;
       if (Worker* worker = find_worker(action.worker)) kill_worker(*worker, action.cause);
       break;
     case Kind::pool_broken:
@@ -83,7 +92,10 @@ void Engine::Impl::send_chunk(const core::Action& action) {
 /// Pushes what is waiting for this worker, in order, as far as its ring has room.
 void Engine::Impl::pump(Worker& worker) {
   worker.wants_room = false;
-  if (worker.life == Worker::Life::dying) return;
+  // Once the pool has ended (terminated, aborted, broken) every item is settled and the jobs' bytes are gone: there is nothing to push.
+  const auto state = scheduler.state();
+  const bool over = state != core::Scheduler::PoolState::running && state != core::Scheduler::PoolState::closed;
+  if (over || worker.life == Worker::Life::dying) return;
   for (ChunkInFlight& chunk : worker.chunks) {
     if (chunk.announced && chunk.pushed >= chunk.end) continue;
     if (!chunk.announced && chunk.end == 0) continue;
