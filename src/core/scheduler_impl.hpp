@@ -101,7 +101,8 @@ struct Scheduler::Impl {
   void account_death(const WorkerSlot& worker, Cause cause, bool lost, bool had_chunks, Time now);
   void delay_starts(std::uint32_t failures, Time now);
   void item_lost(Job& job, ItemIndex item, Cause cause, WorkerId worker, Time now);
-  Verdict judge(Job& job, ItemIndex item, bool raised, Time now);
+  Verdict items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised, Nanos run_time, Time now);
+  Verdict judge(Job& job, Run run, bool raised, Time now);
   void learn(Job& job, Nanos run_time);
   void run_again(Job& job, ItemIndex item, std::uint32_t runs, Time now);
 

@@ -196,30 +196,38 @@ void Scheduler::item_started(WorkerId id, ChunkId chunk_id, std::uint32_t item, 
 // Results come in the order of running, so the only right one is the next of the front chunk: anything else is a worker that claims
 // what it does not own.
 Verdict Scheduler::item_finished(WorkerId id, ChunkId chunk_id, std::uint32_t item, bool raised, Nanos run_time, Time now) {
-  Impl& me = *impl_;
-  WorkerSlot* worker = me.find_worker(id);
+  return impl_->items_finished(id, chunk_id, item, 1, raised, run_time, now);
+}
+
+Verdict Scheduler::items_done(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t count, Nanos run_time, Time now) {
+  return impl_->items_finished(id, chunk_id, first, count, /*raised=*/false, run_time, now);
+}
+
+Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised, Nanos run_time, Time now) {
+  WorkerSlot* worker = find_worker(id);
   if (worker == nullptr || worker->chunks == 0) return Verdict::not_owned;
   Chunk& chunk = worker->at(0);
-  if (chunk.id != chunk_id || chunk.done != item) return Verdict::not_owned;  // done < end: invariant 3 of the line
+  if (chunk.id != chunk_id || chunk.done != first || items == 0 || items > chunk.end - chunk.done) return Verdict::not_owned;
   Job* job = chunk.job;
-  const ItemIndex index = chunk.first + item;
-  ++chunk.done;
-  --worker->items_held;
-  worker->load_ns -= chunk.estimate_ns;
-  ++worker->items_finished;
+  const ItemIndex index = chunk.first + first;
+  chunk.done += items;
+  worker->items_held -= items;
+  worker->load_ns -= std::uint64_t{items} * chunk.estimate_ns;
+  worker->items_finished += items;
   worker->last_progress = now;
   worker->nothing_to_take = worker->stalled = false;
-  if (worker->deadline != kNever && worker->timed_chunk == chunk_id && worker->timed_item == item) worker->deadline = kNever;
-  if (chunk.done == chunk.end) me.drop_chunk(*worker, chunk);
+  const bool timed = worker->deadline != kNever && worker->timed_chunk == chunk_id;
+  if (timed && worker->timed_item >= first && worker->timed_item - first < items) worker->deadline = kNever;
+  if (chunk.done == chunk.end) drop_chunk(*worker, chunk);
   Verdict verdict = Verdict::ignore;
   if (job != nullptr) {
-    --job->in_flight;
-    me.idle_deaths_in_row = me.barren_deaths_in_row = 0;
-    me.learn(*job, run_time);
-    verdict = me.judge(*job, index, raised, now);
+    job->in_flight -= items;
+    idle_deaths_in_row = barren_deaths_in_row = 0;
+    learn(*job, run_time / items);
+    verdict = judge(*job, {index, index + items}, raised, now);
   }
-  me.refresh(*worker);
-  me.react(now);
+  refresh(*worker);
+  react(now);
   return verdict;
 }
 
@@ -235,7 +243,9 @@ void Scheduler::Impl::learn(Job& job, Nanos run_time) {
   mix(estimate_ns, 16);
 }
 
-Verdict Scheduler::Impl::judge(Job& job, ItemIndex item, bool raised, Time now) {
+// A run of more than one item is done, not raised.
+Verdict Scheduler::Impl::judge(Job& job, Run run, bool raised, Time now) {
+  const ItemIndex item = run.first;
   Verdict verdict = Verdict::settle;
   bool abort = false;
   if (raised) {
@@ -256,7 +266,7 @@ Verdict Scheduler::Impl::judge(Job& job, ItemIndex item, bool raised, Time now) 
         return Verdict::retry;
     }
   }
-  count_settled(job, {item, item + 1});
+  count_settled(job, run);
   lift_cancel_marks(job);
   release_if_over(job);
   // The item that makes the pool stop keeps its own outcome, by which people see why; all others are aborted.

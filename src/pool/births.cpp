@@ -16,6 +16,7 @@ namespace holdfast::pool {
 namespace {
 constexpr std::size_t kErrorTextLimit = 32 * 1024;  // what a failed initializer may say
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
+constexpr int kMessagesAtOnce = 512;  // more than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up
 }  // namespace
 
 /// A fresh ring and socket for a worker that is to be born. An error: no descriptors, no memory.
@@ -153,7 +154,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
 
 void Engine::Impl::read_worker(Worker& worker) {
   const WorkerId id = worker.id;
-  for (;;) {
+  for (int left = kMessagesAtOnce; left > 0; --left) {  // the rest, if any: epoll tells again
     ring::Message message;
     std::array<char, kErrorTextLimit> text;
     auto got = worker.text_follows ? sys::receive_message(worker.socket.get(), std::as_writable_bytes(std::span(text)), /*dont_wait=*/true)
@@ -231,7 +232,9 @@ void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
       answer.b = static_cast<std::int64_t>(grant->buffer->capacity());
       answer.c = grant->index;
       const int fds[] = {grant->buffer->fd()};
-      if (sys::send_pod(worker.socket.get(), answer, fds, /*dont_wait=*/true)) return;
+      const auto sent = sys::send_pod(worker.socket.get(), answer, fds, /*dont_wait=*/true);
+      grant->buffer->close_fd();  // the mapping is enough from here on: thousands of unread large results must not use up the descriptors
+      if (sent) return;
     } else {
       answer.b = grant.error().err_no;
     }
@@ -258,8 +261,11 @@ void Engine::Impl::settle_unborn(Worker& worker) {
       return;
     }
   }
+  if (worker.ready_told) {  // it was ready and is gone: a death, with chunks that lie on its old line
+    finish_worker(worker);
+    return;
+  }
   worker.life = Worker::Life::requested;
-  worker.ready_told = false;
   if (worker.socket) epoll.remove(worker.socket.get());
   worker.eof_check_at = kNever;
   worker.results->worker_gone();

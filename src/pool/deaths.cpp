@@ -85,8 +85,19 @@ void Engine::Impl::on_socket_closed(Worker& worker) {
 void Engine::Impl::check_after_eof(Worker& worker) {
   worker.eof_check_at = kNever;
   if (worker.life == Worker::Life::dying || worker.pid == 0) return;
-  if (sys::maps_contain(worker.pid, kRingName)) return;
-  if (worker.pidfd && sys::pidfd_exited(worker.pidfd.get())) return;
+  if (sys::maps_contain(worker.pid, kRingName)) {
+    // It closed its descriptors (os.closerange in a task) and runs on; but no large argument reaches it any more, and it can ask for no
+    // room for a large result. So it finishes what it runs, and another takes its place.
+    if (!worker.ready_told) worker.start_error = "its initializer closed the descriptors that the pool talks to it by (os.closerange?)";
+    worker.closing = true;
+    worker.cancelled = true;
+    worker.channel->set_cancelled();
+    return;
+  }
+  if (worker.pidfd && sys::pidfd_exited(worker.pidfd.get())) {
+    on_worker_exit(worker);  // its event comes, too, unless epoll had no memory for it
+    return;
+  }
   worker.report.detail = "it replaced itself by another program (exec) in the middle of its work";
   kill_worker(worker, Cause::protocol_error);
 }
@@ -100,8 +111,10 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
     return;
   }
   // Stopped first, so that it starts no further child between the walk and the kill (os-mechanisms.md, section 2).
-  (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGSTOP);
-  for (const int child : sys::descendants_of(worker.pid)) (void)sys::kill_process(child, SIGKILL);
+  // Refused: it has been reaped (its zygote is gone, some other parent has it), and its pid may be somebody else's by now.
+  if (sys::pidfd_send_signal(worker.pidfd.get(), SIGSTOP)) {
+    for (const int child : sys::descendants_of(worker.pid)) (void)sys::kill_process(child, SIGKILL);
+  }
   (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
   sys::process_mrelease(worker.pidfd.get());
   wake_supervisor();
@@ -148,7 +161,10 @@ std::vector<core::Running> Engine::Impl::begun_items(const Worker& worker, const
     if (chunk.announced) {
       // Trusted no further than one item past the last answer: whatever the word says, a worker runs one item at a time.
       const auto word = worker.channel->load_chunk(chunk.slot);
-      if (word && word->next > chunk.answered && lost == nullptr && chunk.answered < chunk.end) {
+      // A word that makes no sense tells nothing: the item in front then counts as begun, or a task that ruins the word and dies would be
+      // run again for ever (P12).
+      const bool has_begun = word ? word->next > chunk.answered : &chunk == &worker.chunks.front();
+      if (has_begun && lost == nullptr && chunk.answered < chunk.end) {
         next = chunk.answered + 1;
         lost = &chunk;
       }
@@ -182,8 +198,11 @@ void Engine::Impl::finish_worker(Worker& worker) {
       id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
   reports[id] = std::make_shared<const ExitReport>(report);
   if (departed.size() > kDepartedKept) {
-    reports.erase(departed.begin()->first);
-    departed.erase(departed.begin());
+    // The lowest id, but not this one's (an old worker among many young ones): its report is read in a moment, by settle_range().
+    auto oldest = departed.begin();
+    if (oldest->first == id) ++oldest;
+    reports.erase(oldest->first);
+    departed.erase(oldest);
   }
   unwatch(worker);
   if (worker.results) worker.results->worker_gone();

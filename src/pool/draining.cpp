@@ -30,27 +30,45 @@ void Engine::Impl::drain_all() {
 
 void Engine::Impl::drain_worker(Worker& worker) {
   if (worker.kill_cause == Cause::protocol_error) return;   // nothing it says is read any more
+  DoneRun run;
   bool any = false;
+  bool sound = true;
   const Time now = sys::now();   // one reading for the batch
-  for (;;) {
+  while (sound) {
     auto next = worker.channel->next_result();
     if (!next) {
       worker.report.detail = next.error().message();
-      kill_worker(worker, Cause::protocol_error);
-      return;
+      sound = false;
+      break;
     }
     if (!next->has_value()) break;
     any = true;
-    const bool accepted = accept_result(worker, **next, now);
+    sound = accept_result(worker, **next, run, now);
     worker.channel->pop_result();
-    if (!accepted) {
-      kill_worker(worker, Cause::protocol_error);
-      break;
-    }
   }
+  sound = close_run(worker, run, now) && sound;
+  if (!sound) kill_worker(worker, Cause::protocol_error);
   if (!any) return;
   worker.channel->release_results();
   if (worker.wants_room) pump(worker);
+}
+
+/// Tells the scheduler of the done items that were stored since the last call: once for the run, not once for each.
+bool Engine::Impl::close_run(Worker& worker, DoneRun& run, Time now) {
+  if (run.count == 0) return true;
+  ChunkInFlight& chunk = *run.chunk;
+  // Verdict `ignore`: terminated or aborted meanwhile; then each was settled before, and Job::settle() has refused it. `not_owned`: results of a
+  // chunk before those of an earlier one.
+  const core::Verdict verdict = scheduler.items_done(worker.id, chunk.chunk, run.first, run.count, run.run_time, now);
+  counts.items_done += run.count;
+  counts.items_settled += run.settled;
+  worker.items_run += run.count;
+  if (run.settled != 0) touch(chunk.job);
+  worker.saw_result_of(chunk.chunk);
+  run = DoneRun{};
+  if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
+  if (verdict == core::Verdict::not_owned) worker.report.detail = "results out of order";
+  return verdict != core::Verdict::not_owned;
 }
 
 Result<Payload> Engine::Impl::open_payload(Worker& worker, const ring::PayloadRef& payload) {
@@ -59,46 +77,59 @@ Result<Payload> Engine::Impl::open_payload(Worker& worker, const ring::PayloadRe
 }
 
 /// False: the frame makes no sense (protocol_error).
-bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame, Time now) {
+bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame, DoneRun& run, Time now) {
+  ChunkInFlight* chunk = run.count != 0 && run.chunk->chunk == frame.chunk ? run.chunk : worker.find_chunk(frame.chunk);
+  const bool is_note = frame.kind == ring::ResultKind::note;
+  // Results come in order, one for each item begun: anything else was not run by this worker.
+  if (!is_note && (chunk == nullptr || frame.item != chunk->answered || frame.item >= chunk->end)) {
+    worker.report.detail = "a result for an item that the worker does not own";
+    return false;
+  }
   auto payload = open_payload(worker, frame.payload);
   if (!payload) {
     worker.report.detail = payload.error().message();
     return false;
   }
   counts.bytes_received += frame.payload.size;
-  if (frame.kind == ring::ResultKind::note) {
+  if (frame.kind != ring::ResultKind::done) {
+    if (!close_run(worker, run, now)) return false;
+    if (!is_note) return accept_raised(worker, *chunk, frame, *std::move(payload), now);
     dispatch_queue.push_back({.kind = DispatchEvent::Kind::note, .job = nullptr, .note = *std::move(payload), .worker = worker.id});
     dispatch_waiters.wake_all();
     return true;
   }
-  ChunkInFlight* chunk = worker.find_chunk(frame.chunk);
-  // Results come in order, one for each item begun: anything else was not run by this worker.
-  if (chunk == nullptr || frame.item != chunk->answered || frame.item >= chunk->end) {
-    worker.report.detail = "a result for an item that the worker does not own";
-    return false;
+  if (run.count == 0 || run.chunk != chunk) {
+    if (!close_run(worker, run, now)) return false;
+    run.chunk = chunk;
+    run.first = frame.item;
   }
+  ++run.count;
+  run.run_time += frame.run_time;
   ++chunk->answered;
+  if (chunk->job->settle_done(chunk->first + frame.item, *std::move(payload))) ++run.settled;
+  return chunk->answered < chunk->end || close_run(worker, run, now);
+}
+
+bool Engine::Impl::accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now) {
+  ++chunk.answered;
   ++worker.items_run;
-  const ItemIndex item = chunk->first + frame.item;
-  const bool raised = frame.kind == ring::ResultKind::raised;
-  const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, raised, frame.run_time, now);
-  const JobRef job = chunk->job;
+  const ItemIndex item = chunk.first + frame.item;
+  const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, /*raised=*/true, frame.run_time, now);
+  const JobRef job = chunk.job;
   worker.saw_result_of(frame.chunk);
-  if (chunk->answered >= chunk->end) chunk_answered(worker, *chunk);
+  if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
   switch (verdict) {
     case core::Verdict::settle:
-      ++(raised ? counts.items_raised : counts.items_done);
-      settle_item(job, item, raised ? OutcomeKind::raised : OutcomeKind::done, *std::move(payload), {});
+      ++counts.items_raised;
+      settle_item(job, item, OutcomeKind::raised, std::move(payload), {});
       break;
     case core::Verdict::settle_skipped:
       ++counts.items_raised;
-      settle_item(job, item, OutcomeKind::skipped, *std::move(payload), {.kind = OutcomeKind::raised, .attempts = 0, .report = nullptr});
+      settle_item(job, item, OutcomeKind::skipped, std::move(payload), {.kind = OutcomeKind::raised, .attempts = 0, .report = nullptr});
       break;
     case core::Verdict::retry: ++counts.retries; break;
     case core::Verdict::ignore: break;
-    case core::Verdict::not_owned:
-      worker.report.detail = "a result for an item that the worker does not own";
-      return false;
+    case core::Verdict::not_owned: worker.report.detail = "a result for an item that the worker does not own"; return false;
   }
   return true;
 }

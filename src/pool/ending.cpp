@@ -11,6 +11,13 @@ void Engine::Impl::begin_ending(Nanos grace, core::StopReason reason) {
   ending = true;
   ladder = core::StopLadder(sys::now(), grace, reason);
   take_steps(ladder.begin(sys::now()));
+  if (!launcher.connected()) {  // the zygote is dead: who was not born yet never will be, and no signal would reach him
+    std::vector<WorkerId> unborn;
+    for (auto& [id, worker] : workers) {
+      if (!worker->pidfd) unborn.push_back(id);
+    }
+    for (const WorkerId id : unborn) finish_worker(*find_worker(id));
+  }
   check_ended();
   wake_supervisor();
 }

@@ -76,6 +76,12 @@ Engine::~Engine() {
     }
     impl_->supervisor.join();
   }
+  // A zygote that came too late for the supervisor, or whose pool was never started.
+  impl_->launcher.lost();
+  for (const Launcher::Former& former : impl_->launcher.leaving()) {
+    (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
+    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/false);
+  }
 }
 
 // --- birth ---
@@ -102,6 +108,10 @@ Status Engine::zygote_running(int pid, bool is_our_child) {
     impl_->launcher.running(std::move(pidfd), is_our_child);
   } else {
     impl_->launcher.running(UniqueFd{}, is_our_child);
+  }
+  if (!impl_->launcher.connected()) {  // dead already, or told to go before it was named here: reaped like any other
+    impl_->launcher.lost();
+    impl_->wake_supervisor();
   }
   for (auto& [id, worker] : impl_->workers) {
     if (worker->pid == 0) impl_->request_start(*worker);

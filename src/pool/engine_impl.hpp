@@ -118,7 +118,17 @@ struct Engine::Impl {
   void drain_ready();                       // workers whose bit is set
   void drain_all();                         // every worker: the bounded look that makes a lost hint harmless
   void drain_worker(Worker& worker);
-  bool accept_result(Worker& worker, const ring::ResultFrame& frame, Time now);
+  /// Consecutive done items of one chunk, stored already, of which the scheduler has not been told.
+  struct DoneRun {
+    ChunkInFlight* chunk = nullptr;
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+    std::uint32_t settled = 0;     // those that were not settled before
+    Nanos run_time{0};
+  };
+  bool accept_result(Worker& worker, const ring::ResultFrame& frame, DoneRun& run, Time now);
+  bool accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now);
+  bool close_run(Worker& worker, DoneRun& run, Time now);
   void chunk_answered(Worker& worker, ChunkInFlight& chunk);
   void settle_range(const core::Settle& settle);
   void settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);

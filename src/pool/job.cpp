@@ -29,16 +29,6 @@ void Job::add_items(ItemBatch&& batch) {
   unsettled_ += added;
 }
 
-const Job::Slot* Job::slot(ItemIndex item) const {
-  if (item < base_ || item - base_ >= slots_.size()) return nullptr;
-  return &slots_[item - base_];
-}
-
-bool Job::is_pending(ItemIndex item) const {
-  const Slot* found = slot(item);
-  return found != nullptr && found->kind == OutcomeKind::pending;
-}
-
 bool Job::settled_unread(ItemIndex item) const {
   const Slot* found = slot(item);
   return found != nullptr && found->kind != OutcomeKind::pending && !found->read;

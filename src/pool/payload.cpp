@@ -7,14 +7,10 @@
 
 namespace holdfast::pool {
 
-Payload Payload::copy(ByteSpan bytes) {
+Payload Payload::copy_to_heap(ByteSpan bytes) {
+  HF_CHECK(bytes.size() <= UINT32_MAX);
   Payload made;
   made.size_ = static_cast<std::uint32_t>(bytes.size());
-  if (bytes.size() <= kInPlace) {
-    if (!bytes.empty()) std::memcpy(made.store_.in_place, bytes.data(), bytes.size());
-    return made;
-  }
-  HF_CHECK(bytes.size() <= UINT32_MAX);
   made.store_.heap = new std::byte[bytes.size()];
   made.kind_ = Kind::heap;
   std::memcpy(made.store_.heap, bytes.data(), bytes.size());

@@ -23,7 +23,19 @@ struct LargeResult {
 class Payload {
  public:
   Payload() = default;
-  static Payload copy(ByteSpan bytes);
+  static Payload copy(ByteSpan bytes) {
+    if (bytes.size() > kInPlace) return copy_to_heap(bytes);
+    Payload made;
+    made.size_ = static_cast<std::uint32_t>(bytes.size());
+    // Two fixed-size copies that overlap, instead of a call of memcpy with a variable size: this runs once per result.
+    if (bytes.size() >= 8) {
+      std::memcpy(made.store_.in_place, bytes.data(), 8);
+      std::memcpy(made.store_.in_place + bytes.size() - 8, bytes.data() + bytes.size() - 8, 8);
+    } else {
+      for (std::size_t i = 0; i < bytes.size(); ++i) made.store_.in_place[i] = bytes[i];
+    }
+    return made;
+  }
   static Payload large(std::unique_ptr<LargeResult> result);
   Payload(Payload&& other) noexcept { steal(other); }
   Payload& operator=(Payload&& other) noexcept {
@@ -42,6 +54,7 @@ class Payload {
  private:
   enum class Kind : std::uint8_t { in_place, heap, large };
   static constexpr std::size_t kInPlace = 16;
+  static Payload copy_to_heap(ByteSpan bytes);
   void steal(Payload& other) noexcept {
     std::memcpy(&store_, &other.store_, sizeof store_);
     size_ = other.size_;

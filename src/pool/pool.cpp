@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "pool/engine.hpp"
 #include "sys/clock.hpp"
@@ -112,7 +113,10 @@ Result<Pool> Pool::open(Handler handler, PoolOptions options) {
 
 Pool::Pool(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pool::Pool(Pool&&) noexcept = default;
-Pool& Pool::operator=(Pool&&) noexcept = default;
+Pool& Pool::operator=(Pool&& other) noexcept {
+  const Pool old(std::exchange(impl_, std::move(other.impl_)));  // ends as every pool does
+  return *this;
+}
 
 Pool::~Pool() {
   if (!impl_) return;

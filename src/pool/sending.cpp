@@ -52,11 +52,15 @@ void Engine::Impl::run_action(const core::Action& action) {
       if (Worker* worker = find_worker(action.worker)) kill_worker(*worker, action.cause);
       break;
     case Kind::pool_broken:
-      end_inputs();
       broken_text = last_start_failure ? describe(*last_start_failure) : std::string("workers cannot be started");
+      end_inputs();
+      begin_ending(options.grace, core::StopReason::terminate);  // those that did start have nothing to do any more
       state_waiters.wake_all();
       break;
-    case Kind::pool_aborted: begin_ending(options.grace, core::StopReason::terminate); break;
+    case Kind::pool_aborted:
+      end_inputs();
+      begin_ending(options.grace, core::StopReason::terminate);
+      break;
   }
 }
 

@@ -75,7 +75,10 @@ void Engine::Impl::handle_deadlines(Time now) {
   }
   for (const WorkerId id : due) {
     Worker& worker = *find_worker(id);
-    if (worker.eof_check_at <= now) check_after_eof(worker);
+    if (worker.eof_check_at <= now) {
+      check_after_eof(worker);
+      if (find_worker(id) == nullptr) continue;  // dead, and reported at once: there is no zygote to ask
+    }
     if (worker.life == Worker::Life::dying) {
       if (worker.reap_deadline <= now || !launcher.connected()) finish_worker(worker);
     } else if (worker.abandon_at <= now) {

@@ -134,10 +134,11 @@ struct ItemReady {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
     }
-    if (!job.input_open && item >= job.size()) return Waited::ended;
-    return std::nullopt;
+    return will_not_come() ? std::optional(Waited::ended) : std::nullopt;
   }
-  bool peek() const { return job.settled_unread(item) || (!job.input_open && item >= job.size()); }
+  bool peek() const { return job.settled_unread(item) || will_not_come(); }
+  /// Beyond the end, or read before (by another reader, or with all the others by take_results).
+  bool will_not_come() const { return item >= job.size() ? !job.input_open : !job.is_pending(item); }
   static bool far_from_ready() { return false; }
 };
 
