@@ -16,6 +16,9 @@ if(NOT Python3_Interpreter_FOUND)
 endif()
 set(HF_TEST_SECONDS 60 CACHE STRING "Outer time limit of one C++ test")
 
+# "Emulator" is CMake's word for a program that every test of a target made from here on (examples and fuzzers too) is run under.
+set(CMAKE_CROSSCOMPILING_EMULATOR "${Python3_EXECUTABLE};${PROJECT_SOURCE_DIR}/tools/run_limited.py;${HF_TEST_SECONDS}")
+
 set(HF_TSAN_base "*")
 set(HF_TSAN_core "*")
 set(HF_TSAN_ring "-*Process*")
@@ -48,9 +51,6 @@ function(hf_layer_tests layer)
     target_include_directories(hf_${layer}_${what} PRIVATE "${PROJECT_SOURCE_DIR}/tests/cpp")
     target_link_libraries(hf_${layer}_${what} PRIVATE hf_${layer})
   endforeach()
-  # "Emulator" is CMake's word for a program that every test of the target is run under.
-  set_target_properties(${name} PROPERTIES
-    CROSSCOMPILING_EMULATOR "${Python3_EXECUTABLE};${PROJECT_SOURCE_DIR}/tools/run_limited.py;${HF_TEST_SECONDS}")
   if(DEFINED HF_TSAN_${layer})
     set(tsan_filter "${HF_TSAN_${layer}}")
   else()
