@@ -203,7 +203,8 @@ Verdict Scheduler::items_done(WorkerId id, ChunkId chunk_id, std::uint32_t first
   return impl_->items_finished(id, chunk_id, first, count, /*raised=*/false, run_time, now);
 }
 
-Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised, Nanos run_time, Time now) {
+Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised,
+                                        Nanos run_time, Time now) {
   WorkerSlot* worker = find_worker(id);
   if (worker == nullptr || worker->chunks == 0) return Verdict::not_owned;
   Chunk& chunk = worker->at(0);

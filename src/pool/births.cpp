@@ -16,7 +16,8 @@ namespace holdfast::pool {
 namespace {
 constexpr std::size_t kErrorTextLimit = 32 * 1024;  // what a failed initializer may say
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
-constexpr int kMessagesAtOnce = 512;  // more than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up
+constexpr int kMessagesAtOnce =
+    512;  // more than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up
 }  // namespace
 
 /// A fresh ring and socket for a worker that is to be born. An error: no descriptors, no memory.

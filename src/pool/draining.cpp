@@ -29,11 +29,11 @@ void Engine::Impl::drain_all() {
 }
 
 void Engine::Impl::drain_worker(Worker& worker) {
-  if (worker.kill_cause == Cause::protocol_error) return;   // nothing it says is read any more
+  if (worker.kill_cause == Cause::protocol_error) return;  // nothing it says is read any more
   DoneRun run;
   bool any = false;
   bool sound = true;
-  const Time now = sys::now();   // one reading for the batch
+  const Time now = sys::now();  // one reading for the batch
   while (sound) {
     auto next = worker.channel->next_result();
     if (!next) {
@@ -157,7 +157,8 @@ void Engine::Impl::settle_range(const core::Settle& settle) {
   const auto found = jobs.find(settle.job);
   if (found == jobs.end()) return;
   const JobRef job = found->second;
-  Failure failure{.kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
+  Failure failure{
+      .kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
   if (const auto report = reports.find(settle.worker); settle.worker != 0 && report != reports.end()) {
     auto mine = std::make_shared<ExitReport>(*report->second);
     mine->attempts = settle.attempts;
@@ -203,8 +204,10 @@ void Engine::Impl::notify() {
     }
     // A closed job's waiters want all of it; a lazy one's want any item.
     if (finished || job->lazy) job->waiters.wake_all();
-    if (finished) job->feeders.wake_all();
-    else if (job->forgotten) job->wake_feeder_if_worth_it();
+    if (finished)
+      job->feeders.wake_all();
+    else if (job->forgotten)
+      job->wake_feeder_if_worth_it();
     if (drainer_job == job.get()) bell.ring_from_parent();
   }
   touched.clear();

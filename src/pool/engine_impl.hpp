@@ -42,9 +42,7 @@ struct Engine::Impl {
 
   // What epoll hands back: kind in the upper half, worker id in the lower.
   enum class Source : std::uint32_t { wakeup = 1, zygote_socket, zygote_pidfd, worker_pidfd, worker_socket };
-  static std::uint64_t tag(Source source, WorkerId worker = 0) {
-    return (static_cast<std::uint64_t>(source) << 32) | worker;
-  }
+  static std::uint64_t tag(Source source, WorkerId worker = 0) { return (static_cast<std::uint64_t>(source) << 32) | worker; }
 
   // --- constant after construction ---
   const EngineOptions options;
@@ -60,40 +58,40 @@ struct Engine::Impl {
   FunctionTable functions;
   Launcher launcher;
   sys::NativeThread supervisor;
-  std::unordered_map<JobId, JobRef> jobs;                             // unsettled, or open
-  std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;      // processes that exist, or are asked for
-  std::vector<Worker*> by_index;                                      // the bell page's bit -> worker
-  std::map<WorkerId, WorkerInfo> departed;                            // the last kDepartedKept
-  std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;   // of the departed
+  std::unordered_map<JobId, JobRef> jobs;                                   // unsettled, or open
+  std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;            // processes that exist, or are asked for
+  std::vector<Worker*> by_index;                                            // the bell page's bit -> worker
+  std::map<WorkerId, WorkerInfo> departed;                                  // the last kDepartedKept
+  std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;  // of the departed
   std::deque<KilledItem> killed;
-  std::deque<ExitReport> death_log;                                   // every run of an item that ended with its worker's death
+  std::deque<ExitReport> death_log;  // every run of an item that ended with its worker's death
   std::deque<DispatchEvent> dispatch_queue;
   Stats counts;
   std::int64_t next_identity = 1;
 
-  bool drainer = false;                     // a user thread holds the drainer's role
-  const Job* drainer_job = nullptr;         // what it waits for, while it sleeps; null while it is awake: it looks again by itself
-  std::vector<Waiter*> sleepers;            // job waiters asleep without the role: candidates for it
-  WaiterList state_waiters;                 // started, ended, zygote needed
+  bool drainer = false;              // a user thread holds the drainer's role
+  const Job* drainer_job = nullptr;  // what it waits for, while it sleeps; null while it is awake: it looks again by itself
+  std::vector<Waiter*> sleepers;     // job waiters asleep without the role: candidates for it
+  WaiterList state_waiters;          // started, ended, zygote needed
   WaiterList dispatch_waiters;
-  std::vector<core::Action> actions;        // reused
-  std::vector<WorkerId> wanted;             // workers that the scheduler asked for, to be made by the supervisor
-  std::vector<Worker*> dirty;               // workers with uncommitted frames
-  std::vector<JobRef> touched;              // jobs with news, to be notified
+  std::vector<core::Action> actions;  // reused
+  std::vector<WorkerId> wanted;       // workers that the scheduler asked for, to be made by the supervisor
+  std::vector<Worker*> dirty;         // workers with uncommitted frames
+  std::vector<JobRef> touched;        // jobs with news, to be notified
 
-  Time supervisor_until{0};                 // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
-  bool worked_lately = false;               // items were in flight at its last look
-  bool opened = false;                      // start() was called
+  Time supervisor_until{0};    // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
+  bool worked_lately = false;  // items were in flight at its last look
+  bool opened = false;         // start() was called
   bool zygote_needed = false;
-  std::uint32_t zygote_deaths = 0;          // in a row, without a worker that became ready
+  std::uint32_t zygote_deaths = 0;  // in a row, without a worker that became ready
   bool forked_child = false;
-  bool close_asked = false;                 // close() was called
-  bool ending = false;                      // terminate, abort: the stop ladder runs
+  bool close_asked = false;  // close() was called
+  bool ending = false;       // terminate, abort: the stop ladder runs
   core::StopLadder ladder;
-  bool ended = false;                       // no worker and no zygote is left
-  bool stop_sent = false;                   // the zygote was told to stop
+  bool ended = false;      // no worker and no zygote is left
+  bool stop_sent = false;  // the zygote was told to stop
   Time zygote_stop_deadline = kNever;
-  bool quit = false;                        // the supervisor leaves (destructor)
+  bool quit = false;  // the supervisor leaves (destructor)
   std::optional<ExitReport> last_start_failure;
   std::string broken_text;
 
@@ -115,15 +113,15 @@ struct Engine::Impl {
   void mark_dirty(Worker& worker);
 
   // --- draining.cpp: results in, outcomes out ---
-  void drain_ready();                       // workers whose bit is set
-  void drain_all();                         // every worker: the bounded look that makes a lost hint harmless
+  void drain_ready();  // workers whose bit is set
+  void drain_all();    // every worker: the bounded look that makes a lost hint harmless
   void drain_worker(Worker& worker);
   /// Consecutive done items of one chunk, stored already, of which the scheduler has not been told.
   struct DoneRun {
     ChunkInFlight* chunk = nullptr;
     std::uint32_t first = 0;
     std::uint32_t count = 0;
-    std::uint32_t settled = 0;     // those that were not settled before
+    std::uint32_t settled = 0;  // those that were not settled before
     Nanos run_time{0};
   };
   bool accept_result(Worker& worker, const ring::ResultFrame& frame, DoneRun& run, Time now);
@@ -134,7 +132,7 @@ struct Engine::Impl {
   void settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);
   void note_killed(const Job& job, ItemIndex item, OutcomeKind outcome, const ExitReport& report);
   void touch(const JobRef& job);
-  void notify();                            // wakes who waits for the touched jobs; forgets finished jobs
+  void notify();  // wakes who waits for the touched jobs; forgets finished jobs
   Result<Payload> open_payload(Worker& worker, const ring::PayloadRef& payload);
 
   // --- waiting.cpp ---
@@ -166,7 +164,7 @@ struct Engine::Impl {
   void read_worker_remains(Worker& worker);
   void on_socket_closed(Worker& worker);
   void check_after_eof(Worker& worker);
-  void finish_worker(Worker& worker);       // reported and freed: `worker` is gone after this
+  void finish_worker(Worker& worker);  // reported and freed: `worker` is gone after this
   void kill_worker(Worker& worker, Cause cause);
   void read_exit_status(Worker& worker);
   ExitReport make_report(const Worker& worker, bool running_item) const;

@@ -39,8 +39,10 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   Slot& found = slots_[item - base_];
   found.kind = kind;
   --unsettled_;
-  if (lazy) items.settled(item, 1);   // else the bytes go all at once, with the job's last item
-  else drop_items_when_over();
+  if (lazy)
+    items.settled(item, 1);  // else the bytes go all at once, with the job's last item
+  else
+    drop_items_when_over();
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
   if (forgotten) {
     found.read = true;

@@ -24,21 +24,21 @@ class Job {
   const std::uint16_t flags;
   const bool unordered;
   const bool dispatch;
-  const bool lazy;             // read item by item while it runs (imap); else an open job is only one submitted in slices
+  const bool lazy;  // read item by item while it runs (imap); else an open job is only one submitted in slices
   const std::uint64_t chunk_size;
   const std::uint64_t window;
-  const std::uint64_t feed_at;   // room that is worth waking the feeder for: a chunk, or half a window
+  const std::uint64_t feed_at;  // room that is worth waking the feeder for: a chunk, or half a window
 
   ItemStore items;
   bool input_open;
-  bool forgotten = false;      // the user dropped the handle: outcomes are counted, payloads dropped
-  bool delivered = false;      // dispatch jobs: the callbacks have run
-  bool unlimited = false;      // close() lifts the window
+  bool forgotten = false;  // the user dropped the handle: outcomes are counted, payloads dropped
+  bool delivered = false;  // dispatch jobs: the callbacks have run
+  bool unlimited = false;  // close() lifts the window
   std::optional<ItemIndex> first_failure;
-  std::unordered_map<ItemIndex, std::uint32_t> deaths_under;   // runs that ended with the worker's death
-  bool touched = false;        // in Impl::touched, to be notified
-  WaiterList waiters;          // for outcomes
-  WaiterList feeders;          // for room in the window
+  std::unordered_map<ItemIndex, std::uint32_t> deaths_under;  // runs that ended with the worker's death
+  bool touched = false;                                       // in Impl::touched, to be notified
+  WaiterList waiters;                                         // for outcomes
+  WaiterList feeders;                                         // for room in the window
 
   void add_items(ItemBatch&& batch);
   /// Frees the encoded items of a job that needs them no more.
@@ -92,9 +92,9 @@ class Job {
   void move_out(ItemIndex item, Slot& slot, Settled& out);
   void drop_read_prefix();
 
-  std::vector<Slot> slots_;            // of items base_ .. size()-1
-  ItemIndex base_ = 0;                 // items before it are settled and read
-  ItemIndex read_prefix_ = 0;          // items before it are read (>= base_)
+  std::vector<Slot> slots_;    // of items base_ .. size()-1
+  ItemIndex base_ = 0;         // items before it are settled and read
+  ItemIndex read_prefix_ = 0;  // items before it are read (>= base_)
   std::uint64_t unsettled_ = 0;
   std::uint64_t consumed_ = 0;
   std::deque<ItemIndex> completion_order_;
