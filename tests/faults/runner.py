@@ -9,6 +9,7 @@ from it print all stacks to standard error. After each case it is checked that n
 # Files are opened by name, as the kernel gives them (/proc, descriptors):
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import json
@@ -71,6 +72,9 @@ def main() -> None:
     os.dup2(2, 1)
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(
+        1, signal.SIGKILL
+    )  # PR_SET_PDEATHSIG: no runner outlives its harness, in the middle of a hang either
     warnings.simplefilter("ignore")
     control.create()
     control.page()
