@@ -5,8 +5,9 @@
 #include "base/check.hpp"
 #include "ring/control.hpp"
 
+namespace holdfast::ring {
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace holdfast::ring;
   if (size < 1 + sizeof(Message)) return 0;
   Message message;
   std::memcpy(&message, data + 1, sizeof message);
@@ -20,3 +21,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   HF_CHECK(message.reserved == 0);
   return 0;
 }
+
+}  // namespace holdfast::ring

@@ -8,10 +8,8 @@
 #include "ring/layout.hpp"
 #include "sys/memfd.hpp"
 
+namespace holdfast::ring {
 namespace {
-
-using namespace holdfast;
-using namespace holdfast::ring;
 
 constexpr std::size_t kStep = 10;
 constexpr Geometry kSmall{.task_ring_bytes = kMinRingBytes, .result_ring_bytes = kMinRingBytes};
@@ -78,3 +76,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   use_chunk(channel, 3, 0);
   return 0;
 }
+
+}  // namespace holdfast::ring

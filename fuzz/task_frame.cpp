@@ -2,9 +2,10 @@
 #include "aligned.hpp"
 #include "ring/frame.hpp"
 
+namespace holdfast::ring {
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace holdfast::ring;
-  const holdfast::fuzz::Aligned input(data, size);
+  const fuzz::Aligned input(data, size);
   frame::TaskContext context;
   for (std::size_t at = 0; at < input.size();) {
     TaskFrame frame;
@@ -18,3 +19,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   return 0;
 }
+
+}  // namespace holdfast::ring

@@ -6,10 +6,8 @@
 
 #include "ring/channel.hpp"
 
+namespace holdfast::ring {
 namespace {
-
-using namespace holdfast;
-using namespace holdfast::ring;
 
 constexpr std::uint32_t kSlot = 0;
 
@@ -98,5 +96,6 @@ void wake_up_there_and_back(benchmark::State& state) {
 BENCHMARK(wake_up_there_and_back)->UseRealTime();
 
 }  // namespace
+}  // namespace holdfast::ring
 
 BENCHMARK_MAIN();
