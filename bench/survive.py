@@ -149,6 +149,8 @@ def word_of(line: dict[str, Any]) -> str:
         word = f"told ({line['others']})"
     if line.get("names_cause") is False:
         word += r"\*"
+    if line.get("first_call") == "hangs":
+        word += " (the first one hangs)"
     return word
 
 
@@ -170,10 +172,14 @@ def summary(lines: list[dict[str, Any]]) -> str:
 
 
 def news(lines: list[dict[str, Any]]) -> str:
-    """Median time from the victim's last act to the error in the caller."""
+    """Time from the victim's last act to the error in the caller: median (least to most)."""
     times = [line["news_ms"] for line in lines if "news_ms" in line]
-    return f"{statistics.median(times):.2g} ms" if times and statistics.median(times) < 1000 else (
-        f"{statistics.median(times) / 1000:.2g} s" if times else "never")  # fmt: skip
+    if not times:
+        return "never"
+    low, middle, high = (
+        f"{one:.1f}" if one < 10 else f"{one:.0f}" for one in (min(times), statistics.median(times), max(times))
+    )
+    return f"{middle} ms ({low}-{high})"
 
 
 def table(path: Path) -> str:

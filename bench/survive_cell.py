@@ -120,6 +120,7 @@ CAUSES = {
     "unlucky": r"Unlucky|no luck|un-?pickl|un-?serializ|decod",
     "initializer": r"exit ?(ed )?(with )?(code|status)?:? ?3\b|exitcode 3\b|EXIT\(3\)",
 }
+WRONG_CAUSE = r"killed by the pool"  # in no scenario is the pool the killer
 
 
 def described(error: BaseException) -> str:
@@ -166,7 +167,7 @@ def judge(scenario: str, values: list[Any], errors: list[BaseException | None], 
         word = "all others" if victim is not None and found == len(ITEMS) - 1 else "told"
     answer: dict[str, Any] = {"word": word, "others": found, "error": text[:300]}
     if first is not None and scenario in CAUSES:
-        answer["names_cause"] = bool(re.search(CAUSES[scenario], text))
+        answer["names_cause"] = bool(re.search(CAUSES[scenario], text)) and not re.search(WRONG_CAUSE, text)
     return answer
 
 
