@@ -98,6 +98,11 @@ void Engine::Impl::check_after_eof(Worker& worker) {
     on_worker_exit(worker);  // its event comes, too, unless epoll had no memory for it
     return;
   }
+  // Exiting, and not there yet (a loaded machine, a large process): its memory is gone before its descriptors are, its death is told last.
+  if (const auto rss = sys::rss_bytes(worker.pid); rss && *rss == 0) {
+    worker.eof_check_at = sys::now() + kLookAfterEof;
+    return;
+  }
   worker.report.detail = "it replaced itself by another program (exec) in the middle of its work";
   kill_worker(worker, Cause::protocol_error);
 }

@@ -32,6 +32,7 @@ class SharedBuffer {
 
   BufferId id() const { return id_; }
   int fd() const { return fd_.get(); }  // -1 in map_private's: the mapping is enough
+  void close_fd() { fd_.reset(); }      // parent, results: once it has been sent
   std::byte* data() const { return mapping_.data(); }
   std::size_t capacity() const { return mapping_.size(); }
 
