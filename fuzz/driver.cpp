@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
@@ -142,8 +143,9 @@ int main(int argc, char** argv) {
   const auto run = [&last, &runs](const Input& input) {
     last.set(input);
     // A heap block of its exact size, so that AddressSanitizer sees a read beyond its end.
-    const Input exact(input);
-    (void)LLVMFuzzerTestOneInput(exact.data(), exact.size());
+    const auto exact = std::make_unique<std::uint8_t[]>(input.size());
+    std::copy(input.begin(), input.end(), exact.get());
+    (void)LLVMFuzzerTestOneInput(exact.get(), input.size());
     ++runs;
   };
   for (const Input& input : options.corpus) run(input);
