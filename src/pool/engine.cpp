@@ -324,8 +324,14 @@ std::vector<KilledItem> Engine::killed_items() {
 
 // --- forks of the host ---
 
-void Engine::lock_for_fork() { impl_->mutex.lock(); }
-void Engine::unlock_after_fork() { impl_->mutex.unlock(); }
+void Engine::lock_for_fork() {
+  impl_->mutex.lock();
+  for (auto& [id, worker] : impl_->workers) worker->results->lock_for_fork();
+}
+void Engine::unlock_after_fork() {
+  for (auto& [id, worker] : impl_->workers) worker->results->unlock_after_fork();
+  impl_->mutex.unlock();
+}
 
 void Engine::after_fork_in_child() {
   impl_->forked_child = true;
@@ -334,6 +340,7 @@ void Engine::after_fork_in_child() {
     worker->zygote_end.reset();
     worker->pidfd.reset();
     worker->channel->close_fd();
+    worker->results->forked_child();
   }
   impl_->launcher.close_all();
 }

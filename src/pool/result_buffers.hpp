@@ -33,6 +33,12 @@ class ResultBuffers : public std::enable_shared_from_this<ResultBuffers> {
   /// The worker is gone: what is unread stays readable, the rest is unmapped.
   void worker_gone();
 
+  // A fork of the host (fork_guard.hpp), between which the lock is held. The child's copies of unread results are its own to drop: the worker
+  // must not take that for the parent's having read them.
+  void lock_for_fork() { lock_.lock(); }
+  void unlock_after_fork() { lock_.unlock(); }
+  void forked_child() { channel_.reset(); }
+
  private:
   class Reader;
   static constexpr std::size_t kIndexes = 64;

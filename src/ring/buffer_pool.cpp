@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kSmallest = std::size_t{64} << 10;
 constexpr std::size_t kDoubleUpTo = std::size_t{1} << 30;
 constexpr std::size_t kStep = std::size_t{2} << 20;
+constexpr std::size_t kKeepAtMost = 64;  // each has a descriptor, of which the host has perhaps 1,024 for everything
 
 /// Rounds a size up so that a buffer fits its next user too. Doubling stops at 1 GiB: twice 4 GiB would be refused for want of memory.
 std::size_t round_up(std::size_t size) {
@@ -47,7 +48,7 @@ struct BufferPool::Impl {
   void give_back(std::unique_ptr<SharedBuffer> buffer, std::list<std::unique_ptr<SharedBuffer>>& out) {
     kept_bytes += buffer->capacity();
     kept.push_front(std::move(buffer));
-    while (kept_bytes > keep_bytes) {
+    while (kept_bytes > keep_bytes || kept.size() > kKeepAtMost) {
       kept_bytes -= kept.back()->capacity();
       dropped.push_back(kept.back()->id());
       out.splice(out.end(), kept, std::prev(kept.end()));

@@ -2,6 +2,7 @@
 // Each test runs under ctest's outer time limit: a hang is a failure.
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>
@@ -108,6 +109,22 @@ TEST(Engine, UnreadLargeResultsHoldNoDescriptors) {
     }
   }
   EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+// The child's copies of unread results are dropped there; the parent's results, and the worker that wrote them, must not notice.
+TEST(Engine, AForkedChildThatDropsAnUnreadResultDoesNotFreeIt) {
+  Pool pool = open_pool([](std::span<const std::byte> item) { return Bytes(200'000, item[0]); }, {.workers = 1, .initializer = {}, .policies = {}});
+  auto unread = std::make_unique<Result<Job>>(pool.submit(bytes_of(65)));
+  while (!(*unread)->ready()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const pid_t child = fork();
+  if (child == 0) {
+    unread.reset();
+    _exit(0);
+  }
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(pool.submit(bytes_of(66))->get().at(0).kind, OutcomeKind::done);
+  const auto outcomes = (*unread)->get();
+  EXPECT_EQ(outcomes.at(0).value, Bytes(200'000, std::byte{65}));
 }
 
 TEST(Engine, AnOldWorkersDeathIsReportedAmongManyYoungOnes) {
