@@ -151,7 +151,7 @@ def under_fire(files: list[str]) -> Count:
 
 
 def one_bullet() -> None:
-    """Without on_death="retry": what the caller gets, and how long after the worker's exit."""
+    """Without on_death="retry": what the caller gets, and how long after the kill."""
     with Pool(1) as pool:
         killer = start_killer()
         try:

@@ -43,9 +43,10 @@ def kill(pid: int, number: signal.Signals) -> dict[str, object] | None:
     except ProcessLookupError:
         return None
     try:
+        sent_ns = time.monotonic_ns()
         signal.pidfd_send_signal(descriptor, number)
         select.select([descriptor], [], [], 2)
-        return {"pid": pid, "signal": number.name, "exit_ns": time.monotonic_ns()}
+        return {"pid": pid, "signal": number.name, "sent_ns": sent_ns}
     except ProcessLookupError:
         return None
     finally:
