@@ -4,6 +4,7 @@
 
 #include "bindings.hpp"
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): nanobind's macro declares the parameter
 NB_MODULE(_core, module) {
   namespace hp = holdfast::python;
   PyObject* raw = module.ptr();
