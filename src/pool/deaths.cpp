@@ -202,12 +202,11 @@ void Engine::Impl::finish_worker(Worker& worker) {
   departed.emplace(
       id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
   reports[id] = std::make_shared<const ExitReport>(report);
-  if (departed.size() > kDepartedKept) {
-    // The lowest id, but not this one's (an old worker among many young ones): its report is read in a moment, by settle_range().
-    auto oldest = departed.begin();
-    if (oldest->first == id) ++oldest;
-    reports.erase(oldest->first);
-    departed.erase(oldest);
+  departed_order.push_back(id);
+  if (departed_order.size() > kDepartedKept) {  // in the order of their ends: an old worker's id is low, and its report is needed in a moment
+    reports.erase(departed_order.front());
+    departed.erase(departed_order.front());
+    departed_order.pop_front();
   }
   unwatch(worker);
   if (worker.results) worker.results->worker_gone();

@@ -62,6 +62,7 @@ struct Engine::Impl {
   std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;            // processes that exist, or are asked for
   std::vector<Worker*> by_index;                                            // the bell page's bit -> worker
   std::map<WorkerId, WorkerInfo> departed;                                  // the last kDepartedKept
+  std::deque<WorkerId> departed_order;
   std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;  // of the departed
   std::deque<KilledItem> killed;
   std::deque<ExitReport> death_log;  // every run of an item that ended with its worker's death

@@ -149,7 +149,7 @@ TEST(Engine, AnOldWorkersDeathIsReportedAmongManyYoungOnes) {
     return 0;
   }();
   ASSERT_GT(victim, 0);
-  for (const Outcome& outcome : pool.map(numbers(1100), {.chunk_size = 1, .policies = {}})->get()) ASSERT_EQ(outcome.kind, OutcomeKind::done);
+  for (const Outcome& outcome : pool.map(numbers(1050), {.chunk_size = 1, .policies = {}})->get()) ASSERT_EQ(outcome.kind, OutcomeKind::done);
   kill(victim, SIGKILL);
   const auto outcomes = old->get();
   EXPECT_EQ(outcomes.at(0).kind, OutcomeKind::died);
