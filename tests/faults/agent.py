@@ -79,8 +79,12 @@ class Agent:
                 heapq.heappush(self.due, (time.monotonic() + STOP_S, victim, signal.SIGKILL))
 
     def send(self, pid: int, number: int) -> None:
-        if f"{look.TAG_NAME}={self.tag}".encode() not in look.environment(pid):
-            return  # gone, or not ours
+        environment = look.environment(pid)
+        if f"{look.TAG_NAME}={self.tag}".encode() not in environment:
+            # A process in the middle of an exec shows an empty environment for a moment; a zombie, or somebody else's, is left alone.
+            if not any(environment) and look.state(pid) not in ("", "Z"):
+                heapq.heappush(self.due, (time.monotonic() + 0.001, pid, number))
+            return
         self.page[control.KILLED_NS] = time.monotonic_ns()
         try:
             os.kill(pid, number)
