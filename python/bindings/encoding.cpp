@@ -34,6 +34,17 @@ bool encode_or_poison(Encoder& encoder, PyObject* object) {
 }
 
 bool add_large_item(CoreObject* core, const Encoder& encoder, pool::ItemBatch& batch) {
+  if (encoder.size() <= pool::ItemBatch::kStagedLimit) {
+    std::byte* room = nullptr;
+    try {
+      room = batch.add_room(encoder.size());
+    } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
+      PyErr_NoMemory();
+      return false;
+    }
+    encoder.write_to(room);
+    return true;
+  }
   Result<std::shared_ptr<ring::SharedBuffer>> buffer = core->buffers->get(encoder.size());
   if (!buffer) return set_error(buffer.error()) != nullptr;
   encoder.write_to((*buffer)->data());

@@ -203,7 +203,8 @@ void Engine::Impl::finish_worker(Worker& worker) {
       id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
   reports[id] = std::make_shared<const ExitReport>(report);
   departed_order.push_back(id);
-  if (departed_order.size() > kDepartedKept) {  // in the order of their ends: an old worker's id is low, and its report is needed in a moment
+  if (departed_order.size() >
+      kDepartedKept) {  // in the order of their ends: an old worker's id is low, and its report is needed in a moment
     reports.erase(departed_order.front());
     departed.erase(departed_order.front());
     departed_order.pop_front();

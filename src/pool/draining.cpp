@@ -66,6 +66,7 @@ bool Engine::Impl::close_run(Worker& worker, DoneRun& run, Time now) {
   if (run.settled != 0) touch(chunk.job);
   worker.saw_result_of(chunk.chunk);
   run = DoneRun{};
+  chunk.drop_answered();
   if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
   if (verdict == core::Verdict::not_owned) worker.report.detail = "results out of order";
   return verdict != core::Verdict::not_owned;
@@ -117,6 +118,7 @@ bool Engine::Impl::accept_raised(Worker& worker, ChunkInFlight& chunk, const rin
   const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, /*raised=*/true, frame.run_time, now);
   const JobRef job = chunk.job;
   worker.saw_result_of(frame.chunk);
+  chunk.drop_answered();
   if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
   switch (verdict) {
     case core::Verdict::settle:
@@ -203,7 +205,7 @@ void Engine::Impl::notify() {
       }
     }
     // A closed job's waiters want all of it; a lazy one's want any item.
-    if (finished || job->lazy) job->waiters.wake_all();
+    if (finished || job->lazy || job->item_waiters != 0) job->waiters.wake_all();
     if (finished)
       job->feeders.wake_all();
     else if (job->forgotten)

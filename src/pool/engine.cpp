@@ -272,7 +272,7 @@ std::vector<WorkerInfo> Engine::workers() {
     all.push_back({.worker = worker->id,
                    .identity = worker->identity,
                    .pid = worker->pid,
-                   .alive = worker->pid != 0 && worker->life != Worker::Life::dying,
+                   .alive = worker->pid != 0,  // until its exit code can be told
                    .ready = worker->life == Worker::Life::ready,
                    .report = {}});
   }
@@ -285,7 +285,7 @@ std::optional<WorkerInfo> Engine::worker_info(WorkerId id) {
     return WorkerInfo{.worker = id,
                       .identity = worker->identity,
                       .pid = worker->pid,
-                      .alive = worker->life != Worker::Life::dying,
+                      .alive = true,  // until its exit code can be told
                       .ready = worker->life == Worker::Life::ready,
                       .report = {}};
   }

@@ -58,10 +58,10 @@ struct Engine::Impl {
   FunctionTable functions;
   Launcher launcher;
   sys::NativeThread supervisor;
-  std::unordered_map<JobId, JobRef> jobs;                                   // unsettled, or open
-  std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;            // processes that exist, or are asked for
-  std::vector<Worker*> by_index;                                            // the bell page's bit -> worker
-  std::map<WorkerId, WorkerInfo> departed;                                  // the last kDepartedKept
+  std::unordered_map<JobId, JobRef> jobs;                         // unsettled, or open
+  std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;  // processes that exist, or are asked for
+  std::vector<Worker*> by_index;                                  // the bell page's bit -> worker
+  std::map<WorkerId, WorkerInfo> departed;                        // the last kDepartedKept
   std::deque<WorkerId> departed_order;
   std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;  // of the departed
   std::deque<KilledItem> killed;
@@ -108,6 +108,7 @@ struct Engine::Impl {
   void pump(Worker& worker);
   bool push_function(Worker& worker, const Function& function);
   bool push_items(Worker& worker, ChunkInFlight& chunk);
+  BufferId stage(Worker& worker, ChunkInFlight& chunk, ByteSpan bytes);
   bool send_buffer(Worker& worker, const ring::SharedBuffer& buffer);
   void tell_forgotten();
   void commit_dirty();

@@ -37,6 +37,7 @@ class Job {
   std::optional<ItemIndex> first_failure;
   std::unordered_map<ItemIndex, std::uint32_t> deaths_under;  // runs that ended with the worker's death
   bool touched = false;                                       // in Impl::touched, to be notified
+  std::uint32_t item_waiters = 0;                             // waiters that want single items
   WaiterList waiters;                                         // for outcomes
   WaiterList feeders;                                         // for room in the window
 

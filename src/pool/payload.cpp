@@ -47,17 +47,23 @@ constexpr std::size_t kFirstBlock = 64;  // a job of one small item stays small
 constexpr std::size_t kLargestBlock = 256 * 1024;
 }  // namespace
 
-void ItemBatch::add(ByteSpan bytes) {
-  if (block_size_ - block_used_ < bytes.size() || blocks_.empty()) {
+std::byte* ItemBatch::add_room(std::size_t size) {
+  if (block_size_ - block_used_ < size || blocks_.empty()) {
     const std::size_t grown = blocks_.empty() ? kFirstBlock : std::min(block_size_ * 4, kLargestBlock);
-    block_size_ = std::max(grown, bytes.size());
+    block_size_ = std::max(grown, size);
     block_used_ = 0;
     blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
   }
-  if (!bytes.empty()) std::memcpy(blocks_.back().get() + block_used_, bytes.data(), bytes.size());
+  std::byte* room = blocks_.back().get() + block_used_;
   items_.push_back(
-      {static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_), static_cast<std::uint32_t>(bytes.size())});
-  block_used_ += bytes.size();
+      {static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_), static_cast<std::uint32_t>(size)});
+  block_used_ += size;
+  return room;
+}
+
+void ItemBatch::add(ByteSpan bytes) {
+  std::byte* room = add_room(bytes.size());
+  if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
 }
 
 void ItemBatch::add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size) {

@@ -79,8 +79,13 @@ class ItemBatch {
   ItemBatch(ItemBatch&&) = default;
   ItemBatch& operator=(ItemBatch&&) = default;
 
-  void add(ByteSpan bytes);                                                      // size <= ring::kInlineLimit
-  void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // sealed already
+  /// Up to this size an item waits in ordinary memory and is staged in a shared buffer when it is sent: thousands of middle-sized arguments
+  /// would else hold a descriptor each.
+  static constexpr std::size_t kStagedLimit = std::size_t{1} << 20;
+
+  void add(ByteSpan bytes);                                                      // size <= kStagedLimit
+  std::byte* add_room(std::size_t size);                                         // the same, filled by the caller at once
+  void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // larger: sealed already
   std::uint64_t count() const { return items_.size(); }
   bool empty() const { return items_.empty(); }
 

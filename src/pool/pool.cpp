@@ -131,7 +131,7 @@ Pool::~Pool() {
 Pool::Batch Pool::new_batch() { return Batch(new BatchImpl); }
 
 Status Pool::add(Batch& batch, std::span<const std::byte> item) {
-  if (item.size() <= ring::kInlineLimit) {
+  if (item.size() <= pool::ItemBatch::kStagedLimit) {
     batch->items.add(item);
     return ok_status();
   }

@@ -132,6 +132,10 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     if (item.buffer != nullptr) {
       if (!send_buffer(worker, **item.buffer)) return false;
       payload.buffer = (*item.buffer)->id();
+    } else if (item.size > ring::kInlineLimit) {
+      payload.buffer = stage(worker, chunk, item.inline_bytes);
+      if (payload.buffer == 0) return false;
+      payload.inline_bytes = {};
     }
     if (!channel.push_item(chunk.chunk, chunk.pushed, payload)) return false;
     mark_dirty(worker);
@@ -139,6 +143,17 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     ++chunk.pushed;
   }
   return true;
+}
+
+/// Puts an argument that is too large for the ring into a shared buffer and sends that ahead. 0: not now (enough lie at this worker, or there is
+/// no memory or descriptor for one: some come back with its results).
+BufferId Engine::Impl::stage(Worker& worker, ChunkInFlight& chunk, ByteSpan bytes) {
+  // Staged before, when the ring then had no room for its frame.
+  if (!chunk.staged.empty() && chunk.staged.back().item == chunk.pushed) return chunk.staged.back().buffer->id();
+  if (worker.staged() >= Worker::kStagedAtOnce) return 0;
+  auto buffer = buffers->get(bytes.size());
+  if (!buffer || !(*buffer)->fill(0, bytes) || !(*buffer)->seal_future_write() || !send_buffer(worker, **buffer)) return 0;
+  return chunk.staged.emplace_back(chunk.pushed, *std::move(buffer)).buffer->id();
 }
 
 bool Engine::Impl::push_function(Worker& worker, const Function& function) {

@@ -76,12 +76,14 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
     } else {
       Waiter waiter;
       job.waiters.add(waiter);
+      if (Ready::kSingleItems) ++job.item_waiters;
       sleepers.push_back(&waiter);
       lock.unlock();
       interrupted = waiter.sleep(rest) == sys::FutexWake::interrupted;
       lock.lock();
       std::erase(sleepers, &waiter);
       job.waiters.remove(waiter);
+      if (Ready::kSingleItems) --job.item_waiters;
     }
     if (interrupted) {
       const auto now_ready = ready();
@@ -119,6 +121,7 @@ namespace {
 
 // What each wait_* looks for: operator() takes it (and says so), peek() only looks.
 struct JobReady {
+  static constexpr bool kSingleItems = false;
   Job& job;
   std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
   bool peek() const { return job.ready(); }
@@ -126,6 +129,7 @@ struct JobReady {
 };
 
 struct ItemReady {
+  static constexpr bool kSingleItems = true;
   Job& job;
   ItemIndex item;
   Settled& out;
@@ -143,6 +147,7 @@ struct ItemReady {
 };
 
 struct AnyReady {
+  static constexpr bool kSingleItems = true;
   Job& job;
   Settled& out;
   std::optional<Waited> operator()() const {

@@ -28,6 +28,15 @@ struct ChunkInFlight {
   std::uint32_t answered = 0;  // results seen: they come in order
   std::uint32_t slot = 0;
   bool announced = false;  // the chunk frame was pushed
+  struct Staged {
+    std::uint32_t item;
+    std::shared_ptr<ring::SharedBuffer> buffer;
+  };
+  std::vector<Staged> staged;  // arguments too large for the ring, sent and not answered: their buffers must not be used again yet
+
+  void drop_answered() {
+    if (!staged.empty()) std::erase_if(staged, [this](const Staged& each) { return each.item < answered; });
+  }
 };
 
 class ResultBuffers;
@@ -85,11 +94,17 @@ class Worker {
   std::uint64_t items_run = 0;
   bool text_follows = false;                         // init_failed was read: the next message is its text
   std::string start_error;                           // that text, or why it could not be started
+  static constexpr std::size_t kStagedAtOnce = 8;    // staged buffers that lie at a worker: each holds a descriptor
   std::uint64_t announced_item = ~std::uint64_t{0};  // last (chunk, item) told to the scheduler as started
   ExitReport report;
 
   ChunkInFlight* find_chunk(ChunkId chunk);
   bool busy() const { return !chunks.empty(); }
+  std::size_t staged() const {
+    std::size_t sum = 0;
+    for (const ChunkInFlight& each : chunks) sum += each.staged.size();
+    return sum;
+  }
   /// A free chunk slot, or nullopt: then `wants_room` until some come back.
   std::optional<std::uint32_t> take_slot();
   void give_slot(std::uint32_t slot, bool passed);

@@ -67,7 +67,7 @@ TEST(Engine, TerminateWhileAChunkIsHalfPushed) {
 
 TEST(Engine, ABrokenPoolEndsThoughSomeOfItsWorkersDidStart) {
   Pipe tickets;
-  tickets.tell();   // one worker starts
+  tickets.tell();  // one worker starts
   close(std::exchange(tickets.ends[1], -1));
   PoolOptions options{.workers = 2, .initializer = {}, .policies = {}, .max_restarts = 3};
   options.initializer = [&] {
@@ -113,7 +113,8 @@ TEST(Engine, UnreadLargeResultsHoldNoDescriptors) {
 
 // The child's copies of unread results are dropped there; the parent's results, and the worker that wrote them, must not notice.
 TEST(Engine, AForkedChildThatDropsAnUnreadResultDoesNotFreeIt) {
-  Pool pool = open_pool([](std::span<const std::byte> item) { return Bytes(200'000, item[0]); }, {.workers = 1, .initializer = {}, .policies = {}});
+  Pool pool =
+      open_pool([](std::span<const std::byte> item) { return Bytes(200'000, item[0]); }, {.workers = 1, .initializer = {}, .policies = {}});
   auto unread = std::make_unique<Result<Job>>(pool.submit(bytes_of(65)));
   while (!(*unread)->ready()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const pid_t child = fork();
@@ -138,7 +139,7 @@ TEST(Engine, AnOldWorkersDeathIsReportedAmongManyYoungOnes) {
       {.workers = 2, .initializer = {}, .policies = {}, .max_chunks_per_worker = 1});
   auto old = pool.submit(bytes_of(-1));
   begun.wait();
-  const int victim = [&] {   // the other worker is replaced after each item; this one stays
+  const int victim = [&] {  // the other worker is replaced after each item; this one stays
     const auto first = pool.workers();
     pool.map(numbers(4), {.chunk_size = 1, .policies = {}})->get();
     for (const WorkerView& before : first) {
@@ -149,7 +150,8 @@ TEST(Engine, AnOldWorkersDeathIsReportedAmongManyYoungOnes) {
     return 0;
   }();
   ASSERT_GT(victim, 0);
-  for (const Outcome& outcome : pool.map(numbers(1050), {.chunk_size = 1, .policies = {}})->get()) ASSERT_EQ(outcome.kind, OutcomeKind::done);
+  for (const Outcome& outcome : pool.map(numbers(1050), {.chunk_size = 1, .policies = {}})->get())
+    ASSERT_EQ(outcome.kind, OutcomeKind::done);
   kill(victim, SIGKILL);
   const auto outcomes = old->get();
   EXPECT_EQ(outcomes.at(0).kind, OutcomeKind::died);

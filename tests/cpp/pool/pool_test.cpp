@@ -1,5 +1,6 @@
 // What: the C++ Pool with real processes: results, deaths at each moment, policies, large payloads, the end. Each test runs under ctest's
 // outer time limit: a hang is a failure.
+#include <sys/resource.h>
 #include <unistd.h>
 #include <csignal>
 #include <numeric>
@@ -233,6 +234,40 @@ TEST(Pool, ManyLargeResultsMayLieUnread) {
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     ASSERT_EQ(outcomes[i].value.size(), 200'000U);
     ASSERT_EQ(outcomes[i].value[199'999], static_cast<std::byte>(i));
+  }
+}
+
+/// Lowers the soft limit on descriptors while it lives.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t limit) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit lowered = before_;
+    lowered.rlim_cur = limit;
+    setrlimit(RLIMIT_NOFILE, &lowered);
+  }
+  ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(Pool, ThousandsOfLargeArgumentsNeedFewDescriptors) {
+  const FewDescriptors few(128);
+  Pool pool = open_pool([](std::span<const std::byte> item) { return bytes_of(static_cast<std::int64_t>(item.size())); });
+  for (const std::uint64_t chunk : {1, 50}) {
+    std::vector<Bytes> items;
+    for (std::size_t i = 0; i < 1000; ++i) items.emplace_back(40'000 + i);
+    auto job = pool.map(items, {.chunk_size = chunk, .policies = {}});
+    ASSERT_TRUE(job.ok()) << job.error().message();
+    const auto outcomes = job->get();
+    ASSERT_EQ(outcomes.size(), 1000U);
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      ASSERT_EQ(outcomes[i].kind, OutcomeKind::done) << outcomes[i].error;
+      ASSERT_EQ(value_of(outcomes[i].value), static_cast<std::int64_t>(40'000 + i));
+    }
   }
 }
 
