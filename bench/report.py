@@ -54,7 +54,7 @@ def main() -> int:
     path = (
         Path(sys.argv[1])
         if len(sys.argv) > 1
-        else max((Path(__file__).parent / "results").glob("*.jsonl"), key=lambda p: p.stat().st_mtime)
+        else max((Path(__file__).parent / "results").glob("*-python*.jsonl"), key=lambda p: p.stat().st_mtime)
     )
     about, lines = load(path)
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, numpy {about['numpy']}, "

@@ -35,10 +35,13 @@ def version(package: str) -> str | None:
 
 
 def git_commit() -> str:
-    answer = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    """The commit, marked when the sources differ from it."""
+    git = ["git", "-C", str(HERE.parent)]
+    answer = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "src", "python"], capture_output=True, text=True, check=False
     )
-    return answer.stdout.strip()
+    return answer.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 
 
 def machine(workers: int, rounds: int) -> dict[str, Any]:
