@@ -153,7 +153,8 @@ BufferId Engine::Impl::stage(Worker& worker, ChunkInFlight& chunk, ByteSpan byte
   if (worker.staged() >= Worker::kStagedAtOnce) return 0;
   auto buffer = buffers->get(bytes.size());
   if (!buffer || !(*buffer)->fill(0, bytes) || !(*buffer)->seal_future_write() || !send_buffer(worker, **buffer)) return 0;
-  return chunk.staged.emplace_back(chunk.pushed, *std::move(buffer)).buffer->id();
+  chunk.staged.push_back({chunk.pushed, *std::move(buffer)});
+  return chunk.staged.back().buffer->id();
 }
 
 bool Engine::Impl::push_function(Worker& worker, const Function& function) {

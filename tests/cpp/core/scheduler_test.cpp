@@ -551,5 +551,39 @@ TEST(SchedulerTrust, ResultsThatTheWorkerDoesNotOwnAreRefused) {
   EXPECT_EQ(claim(mine.worker, mine.chunk, 0), Verdict::not_owned);
 }
 
+TEST(SchedulerBatch, ARunOfDoneItemsCountsAsItsItems) {
+  Pool pool(config(1));
+  pool.ready_all();
+  const JobId job = pool.submit(10, 10);
+  const Action chunk = pool.sent(0);
+  const auto done = [&](std::uint32_t first, std::uint32_t count) {
+    return pool.scheduler.items_done(chunk.worker, chunk.chunk, first, count, count * 1ms, pool.now);
+  };
+  EXPECT_EQ(done(1, 3), Verdict::not_owned) << "not the next item";
+  EXPECT_EQ(done(0, 11), Verdict::not_owned) << "more than the chunk holds";
+  EXPECT_EQ(done(0, 0), Verdict::not_owned);
+  EXPECT_EQ(pool.scheduler.unsettled(job), 10U);
+  EXPECT_EQ(done(0, 4), Verdict::settle);
+  EXPECT_EQ(pool.scheduler.unsettled(job), 6U);
+  EXPECT_EQ(pool.finish(chunk, 4, /*raised=*/true), Verdict::settle);
+  EXPECT_EQ(done(5, 5), Verdict::settle);
+  EXPECT_EQ(pool.scheduler.unsettled(job), 0U);
+  pool.pull();
+  pool.submit(1);
+  EXPECT_EQ(pool.sends(), 2U) << "the worker is free again";
+}
+
+TEST(SchedulerBatch, ADeathAfterARunLosesTheNextItemOnly) {
+  Pool pool(config(1));
+  pool.ready_all();
+  const JobId job = pool.submit(10, 10);
+  const Action chunk = pool.sent(0);
+  EXPECT_EQ(pool.scheduler.items_done(chunk.worker, chunk.chunk, 0, 4, 4ms, pool.now), Verdict::settle);
+  pool.die(chunk.worker, {{chunk.chunk, 5}});
+  ASSERT_EQ(pool.of(Kind::settle).size(), 1U);
+  EXPECT_EQ(pool.of(Kind::settle)[0].settle.first, 4U);
+  EXPECT_EQ(pool.scheduler.unsettled(job), 5U);
+}
+
 }  // namespace
 }  // namespace holdfast::core
