@@ -413,7 +413,9 @@ class Pool(multiprocessing.pool.Pool):
         self._services.join()
 
     def __enter__(self) -> Pool:
-        self._check_running()
+        # One that broke while it was opening is let in: the first call in the block says why, as PoolBrokenError.
+        if self._core.state not in ("broken", "aborted"):
+            self._check_running()
         return self
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:

@@ -267,6 +267,8 @@ def test_bad_timeouts(pool, timeout):
 def test_handles_tell_how_a_worker_ended(pool):
     """exitcode and report of the dead; active_children lists the replacement."""
     victim = pool._pool[0]
+    # It must have run something: one that is killed before its initializer is done is a failed start.
+    eventually(lambda: victim.pid in set(pool.map(tasks.pid, range(8), 1)), "the worker never ran a task")
     victim.kill()
     victim.join(20)
     eventually(lambda: not victim.is_alive(), "still alive")
