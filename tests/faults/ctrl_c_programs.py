@@ -1,0 +1,328 @@
+"""Programs of test_ctrl_c.py and their tasks. Tasks write one line per SIGINT that reached them into the test's folder."""
+
+# Files are opened by name, as the kernel gives them (/proc, descriptors):
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import holdfast
+from faults import control
+from faults.programs import main, note, say
+
+# --- tasks ----------------------------------------------------------------------------------------------------------------
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def sleep(_: object = None) -> None:
+    """Dies of the KeyboardInterrupt, like most tasks."""
+    control.armed()
+    time.sleep(1000)
+
+
+def count_interrupts(seconds: float) -> int:
+    """Cleans up for a while after the first interrupt; returns how many there were."""
+    count = 0
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal count
+        count += 1
+        note("interrupt")
+        if count == 1:
+            raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGINT, handler)
+    control.armed()
+    try:
+        time.sleep(1000)
+    except KeyboardInterrupt:
+        end = time.monotonic() + float(seconds)
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(left)
+    finally:
+        signal.signal(signal.SIGINT, old)
+    note(f"cleaned {count}")
+    return count
+
+
+def swallow(seconds: float) -> str:
+    """Goes on as if nothing had been; tells its result when the file `go` is there."""
+    control.armed()
+    interrupts = 0
+    while not os.path.exists(f"{control.folder()}/go"):  # noqa: PTH110
+        try:
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupts += 1
+            note("swallowed")
+    return f"done {interrupts}"
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def be_deaf() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+# --- programs -------------------------------------------------------------------------------------------------------------
+
+WAITS = {
+    "map": lambda pool: pool.map(sleep, range(4), chunksize=1),
+    "starmap": lambda pool: pool.starmap(sleep, [(0,)] * 4, chunksize=1),
+    "apply": lambda pool: pool.apply(sleep),
+    "get": lambda pool: pool.apply_async(sleep).get(),
+    "get_limited": lambda pool: pool.apply_async(sleep).get(500),
+    "wait": lambda pool: pool.apply_async(sleep).wait(),
+    "next": lambda pool: next(pool.imap(sleep, range(4))),
+    "next_limited": lambda pool: pool.imap(sleep, range(4)).next(500),
+    "next_unordered": lambda pool: next(pool.imap_unordered(sleep, range(4))),
+    "close_join": lambda pool: (pool.map_async(sleep, range(4), chunksize=1), pool.close(), pool.join()),
+}
+
+
+def waits(method: str, grace: str = "5") -> None:
+    """Says when the interrupt came (seconds of the monotonic clock), then leaves `with`."""
+    try:
+        with holdfast.Pool(2, grace=float(grace)) as pool:
+            pool.map(same, range(4))
+            say("ready")
+            try:
+                WAITS[method](pool)
+            except KeyboardInterrupt:
+                say(time.monotonic())
+                raise
+    except KeyboardInterrupt:
+        say("left with")
+
+
+def interrupts_are_single(leave: str) -> None:
+    """Each task gets one SIGINT for one Ctrl-C, also while it cleans up and the pool is left or joined."""
+    pool = holdfast.Pool(2, grace=20)
+    results = [pool.apply_async(count_interrupts, (0.5,)) for _ in range(2)]
+    say("ready")
+    if leave == "with":
+        try:
+            with pool:
+                results[0].get()
+        except KeyboardInterrupt:
+            say("left")
+    elif leave == "join":
+        pool.close()
+        try:
+            pool.join()
+        except KeyboardInterrupt:
+            say("left")
+    else:
+        try:
+            results[0].get()
+        except KeyboardInterrupt:
+            pool.close()
+            pool.join()
+            say("left", [result.get() for result in results])
+
+
+def only_the_job_waited_for() -> None:
+    """A Ctrl-C in one job's get() is none of another job's business."""
+    with holdfast.Pool(2) as pool:
+        other = pool.apply_async(swallow, (0,))
+        mine = pool.apply_async(sleep)
+        say("ready")
+        try:
+            mine.get()
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(other.get())
+
+
+def twice_with_deaf_workers() -> None:
+    """SIGKILL at the second one: the grace period would be far too long."""
+    try:
+        with holdfast.Pool(2, be_deaf, grace=300) as pool:
+            result = pool.map_async(sleep, range(2), chunksize=1)
+            say("ready")
+            try:
+                result.get()
+            except KeyboardInterrupt:
+                say("interrupted")
+                raise
+    except KeyboardInterrupt:
+        say("left")
+
+
+def get_again_after_swallowing() -> None:
+    """Workers that swallow it finish, get() again works, and the pool is good for more."""
+    with holdfast.Pool(2) as pool:
+        results = pool.map_async(swallow, [0, 0], chunksize=1)
+        say("ready")
+        for _ in range(3):
+            try:
+                results.get()
+            except KeyboardInterrupt:
+                say("interrupted")
+        say(results.get())
+        say(pool.map(same, [1, 2]))
+
+
+def get_again_with_ignoring_workers() -> None:
+    with holdfast.Pool(2, ignore_interrupts) as pool:
+        result = pool.map_async(swallow, [0, 0], chunksize=1)
+        say("ready")
+        try:
+            result.get()
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(result.get())
+
+
+def shielded() -> None:
+    """The caller ignores SIGINT: nobody is interrupted, tasks included."""
+    ignore_interrupts()
+    with holdfast.Pool(2) as pool:
+        result = pool.map_async(swallow, [0, 0], chunksize=1)
+        say("ready")
+        say(result.get())
+
+
+def seed_001() -> None:
+    """`except KeyboardInterrupt: close(); join()`: what was queued still runs, interrupted tasks tell their outcome."""
+    pool = holdfast.Pool(2)
+    results = [pool.apply_async(sleep) for _ in range(2)] + [pool.apply_async(same, (n,)) for n in range(3)]
+    say("ready")
+    try:
+        results[0].get()
+    except KeyboardInterrupt:
+        pool.close()
+        pool.join()
+        say([result.get() for result in results[2:]])
+        outcomes = []
+        for result in results[:2]:
+            try:
+                outcomes.append(repr(result.get()))
+            except KeyboardInterrupt as error:
+                outcomes.append(f"{type(error).__name__} of a task" if error.__cause__ else "of the caller")
+        say(outcomes)
+
+
+def in_another_thread() -> None:
+    """The thread that waits is not the main one: the main thread decides, terminate() wakes the other."""
+    pool = holdfast.Pool(2)
+
+    def wait() -> None:
+        try:
+            pool.map(sleep, range(4), chunksize=1)
+        except holdfast.PoolTerminatedError:
+            say("the thread was told")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    say("ready")
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        say("interrupted")
+        pool.terminate()
+        say("terminated")
+    # 3.9 to 3.12: the join() after an interrupted one may return at once (os-mechanisms.md, section 4).
+    while thread.is_alive():
+        thread.join(0.1)
+
+
+def own_handler() -> None:
+    """A handler of the user's that does not raise: the wait goes on, and tasks are left alone."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    signal.signal(signal.SIGINT, lambda _number, _frame: say("handled"))
+    with holdfast.Pool(2) as pool:
+        result = pool.map_async(swallow, [0, 0], chunksize=1)
+        say("ready")
+        say(result.get())
+    say("wakeup bytes", list(os.read(read, 100)))
+
+
+async def _in_asyncio(pool: holdfast.Pool) -> None:
+    loop = asyncio.get_running_loop()
+    waiting = loop.run_in_executor(None, pool.apply, sleep)
+    say("ready")
+    try:
+        await waiting
+    except asyncio.CancelledError:
+        say("cancelled")
+        pool.terminate()
+        raise
+
+
+def in_asyncio() -> None:
+    """asyncio's own handler cancels the main task; the pool's thread is woken by terminate()."""
+    pool = holdfast.Pool(2)
+    try:
+        asyncio.run(_in_asyncio(pool))
+    except KeyboardInterrupt:
+        say("KeyboardInterrupt out of asyncio.run")
+    pool.join()
+
+
+def at_any_time() -> None:
+    """Work without an end; a Ctrl-C anywhere must end it."""
+    say("begun")
+    with holdfast.Pool(2, grace=1) as pool:
+        while True:
+            pool.map(same, range(100), chunksize=1)
+            list(pool.imap(same, range(20)))
+
+
+def opens(method: str) -> None:
+    """Is interrupted while it opens, or a little later."""
+    say("opening")
+    try:
+        with holdfast.Pool(2, context=method, grace=1) as pool:
+            pool.map(sleep, range(2))
+    except KeyboardInterrupt:
+        say("left")
+
+
+def ticks() -> None:
+    """Tasks that count in a file, for Ctrl-Z; ended by SIGINT."""
+    try:
+        with holdfast.Pool(2, grace=1) as pool:
+            say("workers", *[handle.pid for handle in pool._pool])
+            pool.map(tick, range(2), chunksize=1)
+    except KeyboardInterrupt:
+        say("left")
+
+
+def tick(_: object) -> None:
+    control.armed()
+    while True:
+        time.sleep(0.01)
+
+
+def timed(seconds: str) -> None:
+    """A task that would be over its time limit if the pause counted; it works for *seconds* and then is done."""
+    with holdfast.Pool(1) as pool:
+        say("workers", *[handle.pid for handle in pool._pool])
+        say(pool.apply(work_for, (float(seconds),), task_timeout=2 * float(seconds)))
+
+
+def work_for(seconds: float) -> str:
+    """Counts its own running time, which stands still while it is stopped."""
+    control.armed()
+    done = 0.0
+    while done < seconds:
+        time.sleep(0.01)
+        done += 0.01
+    return "in time"
+
+
+if __name__ == "__main__":
+    main(globals())
