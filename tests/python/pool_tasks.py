@@ -107,6 +107,15 @@ def wait_for_file(path):
     return path
 
 
+def is_alive(pid):
+    """Whether the process runs: a zombie does not."""
+    try:
+        with Path(f"/proc/{pid}/stat").open() as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def announce_and_wait(paths):
     """Say that this task has begun, then wait."""
     started, go = paths
