@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from . import _core
 
-__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset"]
+__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset", "check_seconds"]
 
 OnFailure = Literal["raise", "skip", "retry", "abort"]
 
@@ -42,6 +42,11 @@ def _number(name: str, value: object, low: float, high: float, *, above: bool = 
     if math.isnan(number) or number > high or number < low or (above and number == low):
         bound = f"above {low:g}" if above else f"at least {low:g}"
         raise ValueError(f"{name} must be {bound} and at most {high:g}, not {value!r}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """A time span, 0 included: the *grace* or *timeout* of one call."""
+    _number(name, value, 0, _MAX_SECONDS)
 
 
 def _count(name: str, value: object, low: int, high: int = 2**32 - 1) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.pool
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import util
@@ -13,7 +14,7 @@ from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 from . import _core, _services
 from ._handles import HandleList, WorkerHandle
-from ._options import CallOptions, OnFailure, PoolOptions, Retry
+from ._options import CallOptions, OnFailure, PoolOptions, Retry, check_seconds
 from ._report import ExitReport
 from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 
@@ -342,7 +343,7 @@ class Pool(multiprocessing.pool.Pool):
         if chunksize is None:
             raise ValueError("Chunksize must be 1+, not None")
         iterator = self._core.lazy(self, func, iterable, _CALL_F_X, chunksize, unordered, self._policy_for(keywords))
-        threading.Thread(target=iterator._feed.run, name="holdfast-feeder", daemon=True).start()
+        _services.start_uninterrupted(threading.Thread(target=iterator._feed.run, name="holdfast-feeder", daemon=True))
         return iterator
 
     # --- questions --------------------------------------------------------------------------------------------------------
@@ -371,21 +372,34 @@ class Pool(multiprocessing.pool.Pool):
         """Take no more work; workers leave when all that was submitted is done."""
         self._core.close()  # also of a pool that broke or was aborted: join() then sees its end
 
-    def terminate(self) -> None:
+    def terminate(self, grace: float | None = None) -> None:
         """Stop at once: cancel what has not begun, stop the workers within *grace* seconds, wake all waiting threads.
 
-        They get :class:`PoolTerminatedError`. Returns when no worker is left.
-        """
-        self._end(interrupted=False)
+        They get :class:`PoolTerminatedError`. Workers are asked first, then sent SIGTERM, and SIGKILL when *grace* is over.
+        Returns when no worker is left. Called again, from another thread, a shorter *grace* counts from then on.
 
-    def _end(self, *, interrupted: bool) -> None:
+        Args:
+            grace: Seconds until SIGKILL, 0 = at once; default: the pool's own *grace*.
+        """
+        if grace is not None:
+            check_seconds("grace", grace)
+        self._end(self._options.grace if grace is None else grace, interrupted=False)
+
+    def kill(self) -> None:
+        """Stop at once by SIGKILL: :meth:`terminate` without a grace period. Also ends a terminate() that still waits."""
+        self._end(0.0, interrupted=False)
+
+    def _end(self, grace: float, *, interrupted: bool) -> None:
         if os.getpid() != self._pid:
             return  # a copy of the pool in a forked child: the workers are not ours
         self._terminate.cancel()
         core = self._core
-        core.terminate(float(self._options.grace), interrupted)
+        if grace > 0:
+            core.terminate(float(grace), interrupted)
+        else:
+            core.kill()
         try:
-            core.wait_ended(self._options.grace + 10.0)
+            core.wait_ended(grace + 10.0)
         except BaseException:  # a second Ctrl-C, or what a signal handler raised: no more patience
             core.kill()
             core.wait_ended(10.0)
@@ -393,24 +407,34 @@ class Pool(multiprocessing.pool.Pool):
         finally:
             self._handles.forget()
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> bool:  # type: ignore[override]  # the standard pool says nothing
         """Wait until all workers have ended and all callbacks have run; close() or terminate() must come first.
 
         A Ctrl-C meanwhile interrupts the tasks and stops the pool.
+
+        Args:
+            timeout: Seconds to wait at most; None = no limit.
+
+        Returns:
+            Whether it has ended. If not, it goes on as before: join() again, or terminate(), or kill().
         """
         state = self._state
         if state == _RUN:
             raise ValueError("Pool is still running")
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if os.getpid() != self._pid:
-            return
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._core.wait_ended(None, True)
+            if not self._core.wait_ended(timeout, True):
+                return False
         except KeyboardInterrupt:
-            self._end(interrupted=True)
+            self._end(self._options.grace, interrupted=True)
             raise
         self._terminate.cancel()
         self._handles.forget()
-        self._services.join()
+        return self._services.join(deadline)
 
     def __enter__(self) -> Pool:
         # One that broke while it was opening is let in: the first call in the block says why, as PoolBrokenError.
@@ -420,4 +444,4 @@ class Pool(multiprocessing.pool.Pool):
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Terminate the pool; under a Ctrl-C busy workers get SIGINT first."""
-        self._end(interrupted=exc_type is not None and issubclass(exc_type, KeyboardInterrupt))
+        self._end(self._options.grace, interrupted=exc_type is not None and issubclass(exc_type, KeyboardInterrupt))

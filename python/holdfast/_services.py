@@ -6,8 +6,11 @@ the GIL; both end with the engine.
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ __all__ = [
     "main_by_value",
     "reserve_identities",
     "start_threads",
+    "start_uninterrupted",
     "worker_name_prefix",
 ]
 
@@ -42,7 +46,14 @@ class Launcher:
     main_by_value: bool
 
     def launch(self, core: _core.Core) -> None:
-        """Start a zygote and tell the engine."""
+        """Start a zygote and tell the engine; no signal handler comes in between (see _zygote.launch)."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._launch(core, tuple(mask))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _launch(self, core: _core.Core, mask: tuple[int, ...]) -> None:
         seed = core.prepare_zygote()
         try:
             pid, is_our_child = _zygote.launch(
@@ -50,6 +61,7 @@ class Launcher:
                 self.context,
                 self.initializer,
                 self.initargs,
+                mask=mask,
                 daemon=self.daemon,
                 identity_base=self.identity_base,
                 main_by_value=self.main_by_value,
@@ -97,24 +109,51 @@ class Services:
         self._dispatcher = dispatcher
         self._restarter = restarter
 
-    def join(self) -> None:
-        """Wait until all callbacks have run (not from within one)."""
+    def join(self, deadline: float | None) -> bool:
+        """Wait until all callbacks have run (not from within one); False when the deadline came first."""
         for thread in (self._dispatcher, self._restarter):
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    return False
+        return True
+
+
+def start_uninterrupted(*threads: threading.Thread) -> None:
+    """Start threads so that an exception out of a signal handler cannot hit in the middle.
+
+    Interrupted inside, Thread.start() leaves a thread behind that dies before its first line. Handlers run in the main thread only,
+    so another thread does it: a bare one, whose own start is a single call into C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        for thread in threads:
+            thread.start()
+        return
+    failed: list[BaseException] = []
+    done = _thread.allocate_lock()
+
+    def start_all() -> None:
+        try:
+            for thread in threads:
+                thread.start()
+        except BaseException as error:  # no more threads allowed: the caller is to hear it
+            failed.append(error)
+        finally:
+            done.release()
+
+    done.acquire()
+    _thread.start_new_thread(start_all, ())
+    done.acquire()
+    if failed:
+        raise failed[0]
 
 
 def start_threads(core: _core.Core, launcher: Launcher) -> Services:
     """Start the dispatcher and the restarter."""
-    threads = []
-    for target, args, name in (
-        (_dispatch, (core,), "holdfast-dispatcher"),
-        (_restart, (core, launcher), "holdfast-restarter"),
-    ):
-        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        thread.start()
-        threads.append(thread)
-    return Services(*threads)
+    dispatcher = threading.Thread(target=_dispatch, args=(core,), name="holdfast-dispatcher", daemon=True)
+    restarter = threading.Thread(target=_restart, args=(core, launcher), name="holdfast-restarter", daemon=True)
+    start_uninterrupted(dispatcher, restarter)
+    return Services(dispatcher, restarter)
 
 
 def _dispatch(core: _core.Core) -> None:

@@ -12,7 +12,6 @@ import functools
 import gc
 import io
 import os
-import signal
 from collections.abc import Callable
 from multiprocessing import context as mp_context
 from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
@@ -31,6 +30,7 @@ def launch(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     *,
+    mask: tuple[int, ...],
     daemon: bool = True,
     identity_base: int = 0,
     main_by_value: bool = False,
@@ -42,6 +42,8 @@ def launch(
         ctx: A multiprocessing context; its start method decides how.
         initializer: Called in each worker before its first task, or None.
         initargs: Its arguments.
+        mask: The signals that the workers find blocked: the caller's own mask, for at the moment of this call all are blocked. Else a
+            handler's exception could come between the birth of the zygote and the return of its pid: nobody would ever reap it.
         daemon: The workers' daemon flag.
         identity_base: Added to the number of each worker, for names: worker k is "...PoolWorker-<identity_base + k>".
         main_by_value: Objects of ``__main__`` are pickled by value, because workers cannot import it.
@@ -62,16 +64,16 @@ def launch(
         initargs=tuple(initargs),
     )
     if method == "fork":
-        return _launch_forked(seed_fds, plan), True
-    return _launch_clean(seed_fds, method, plan, main_by_value), True
+        return _launch_forked(seed_fds, plan, mask), True
+    return _launch_clean(seed_fds, method, plan, mask, main_by_value), True
 
 
-def _launch_forked(seed_fds: Fds, plan: _worker.Plan) -> int:
+def _launch_forked(seed_fds: Fds, plan: _worker.Plan, mask: tuple[int, ...]) -> int:
     util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
     # Copies: the pool's own descriptors are closed in a forked child by the pool's fork hooks.
     fds = [os.dup(fd) for fd in seed_fds]
     try:
-        pid, mask = _core.fork_zygote()
+        pid, _all_signals = _core.fork_zygote()
         if pid == 0:
             code = 1
             try:
@@ -100,25 +102,21 @@ class _SpawningPopen:
         return fd
 
 
-def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, main_by_value: bool) -> int:
+def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, mask: tuple[int, ...], main_by_value: bool) -> int:
     tracker_fd = resource_tracker.getfd()
     assert tracker_fd is not None  # getfd() has started it
     full = spawn.get_preparation_data("holdfast-zygote")
     plan_bytes, plan_fds = _pickle_plan(plan, main_by_value)
-    mask = _core.block_signals()  # inherited by the zygote: a Ctrl-C while it starts is not for it
+    zygote = CleanZygote(seed_fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
+    popen = _SpawningPopen()
+    message = _pickle_for_child(popen, _without_main(full), zygote)
+    child_r, parent_w = os.pipe()
     try:
-        zygote = CleanZygote(seed_fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
-        popen = _SpawningPopen()
-        message = _pickle_for_child(popen, _without_main(full), zygote)
-        child_r, parent_w = os.pipe()
-        try:
-            command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
-            passed = sorted({*seed_fds, *plan_fds, tracker_fd, child_r})
-            pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, passed)
-        finally:
-            os.close(child_r)
+        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
+        passed = sorted({*seed_fds, *plan_fds, tracker_fd, child_r})
+        pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, passed)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(child_r)
     try:
         with os.fdopen(parent_w, "wb") as pipe:
             pipe.write(message)
