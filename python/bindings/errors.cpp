@@ -49,7 +49,8 @@ PyObject* error_class(const char* name) {
 PyObject* set_error(const Error& error) {
   switch (error.code) {
     case ErrorCode::closed:
-      PyErr_SetString(PyExc_ValueError, "Pool not running");  // the standard pool's words: people match on them
+      // The standard pool's words: people match on them. The rest says why, where there is more to say.
+      PyErr_SetString(PyExc_ValueError, error.detail.empty() ? "Pool not running" : ("Pool not running: " + error.detail).c_str());
       return nullptr;
     case ErrorCode::invalid_argument: PyErr_SetString(PyExc_ValueError, error.message().c_str()); return nullptr;
     case ErrorCode::timed_out: PyErr_SetString(PyExc_TimeoutError, error.message().c_str()); return nullptr;

@@ -140,6 +140,7 @@ class Pool(multiprocessing.pool.Pool):
             core.kill()
             raise
         self._core = core
+        self._unclosed = True
         self._handles.refresh()
 
     # --- state ------------------------------------------------------------------------------------------------------------
@@ -180,7 +181,10 @@ class Pool(multiprocessing.pool.Pool):
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     def __del__(self, _warn: Any = warnings.warn, _run: str = _RUN) -> None:
-        if self._state == _run:
+        if not self.__dict__.get("_unclosed", False):
+            return
+        # Also when its finalizer has stopped it already: at the interpreter's end, or in a cycle, whose weak references go first.
+        if self._state == _run or (os.getpid() == self._pid and not self._terminate.still_active()):
             _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
     # --- calls ------------------------------------------------------------------------------------------------------------
@@ -370,6 +374,7 @@ class Pool(multiprocessing.pool.Pool):
 
     def close(self) -> None:
         """Take no more work; workers leave when all that was submitted is done."""
+        self._unclosed = False
         self._core.close()  # also of a pool that broke or was aborted: join() then sees its end
 
     def terminate(self, grace: float | None = None) -> None:
@@ -392,6 +397,7 @@ class Pool(multiprocessing.pool.Pool):
     def _end(self, grace: float, *, interrupted: bool) -> None:
         if os.getpid() != self._pid:
             return  # a copy of the pool in a forked child: the workers are not ours
+        self._unclosed = False
         self._terminate.cancel()
         core = self._core
         if grace > 0:

@@ -1,0 +1,257 @@
+"""Programs of test_interpreter_exit.py: ways to leave a program with a pool in it."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import holdfast
+from faults import control
+from faults.programs import main, note, say
+
+# --- tasks ----------------------------------------------------------------------------------------------------------------
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def sleep(_: object = None) -> None:
+    control.armed()
+    time.sleep(1000)
+
+
+def sleep_shortly(seconds: float) -> float:
+    control.armed()
+    time.sleep(seconds)
+    return seconds
+
+
+def be_deaf() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+# --- threads that wait ----------------------------------------------------------------------------------------------------
+
+WAITS = {
+    "apply": lambda pool: pool.apply(sleep),
+    "map": lambda pool: pool.map(sleep, range(4), chunksize=1),
+    "starmap": lambda pool: pool.starmap(sleep, [(0,)] * 4, chunksize=1),
+    "get": lambda pool: pool.apply_async(sleep).get(),
+    "get_limited": lambda pool: pool.apply_async(sleep).get(500),
+    "wait": lambda pool: pool.apply_async(sleep).wait(),
+    "next": lambda pool: next(pool.imap(sleep, range(4))),
+    "next_limited": lambda pool: pool.imap(sleep, range(4)).next(500),
+    "next_unordered": lambda pool: next(pool.imap_unordered(sleep, range(4))),
+    "join": lambda pool: (pool.map_async(sleep, range(4), chunksize=1), pool.close(), pool.join()),
+}
+
+
+def daemon_threads(method: str) -> None:
+    """Four of them are in the call when the interpreter ends."""
+    pool = holdfast.Pool(2, grace=0.5)
+    threads = 1 if method == "join" else 4
+    threading.excepthook = lambda arguments: None  # those that are told in time say so on stderr otherwise
+    for _ in range(threads):
+        threading.Thread(target=WAITS[method], args=(pool,), daemon=True).start()
+    say("ready")
+    sys.stdin.readline()
+
+
+def thread_that_waits() -> None:
+    """Not a daemon: the program lives until it has its result, and the pool with it."""
+    pool = holdfast.Pool(1, grace=0.5)
+    threading.Thread(target=lambda: say("got", pool.apply(sleep_shortly, (0.5,)))).start()
+
+
+# --- ways to leave --------------------------------------------------------------------------------------------------------
+
+
+def busy_pool(**options: Any) -> holdfast.Pool:
+    """Both workers are in a task that does not end."""
+    pool = holdfast.Pool(2, grace=1.0, **options)
+    pool.map_async(sleep, range(8), chunksize=1)
+    control.wait_armed(2, 20)
+    return pool
+
+
+class Holder:
+    """Does something with its pool when it is collected."""
+
+    def __init__(self, pool: holdfast.Pool, act: Any) -> None:
+        self.pool, self.act = pool, act
+
+    def __del__(self) -> None:
+        self.act(self.pool)
+
+
+def from_del(what: str) -> None:
+    """A module global's __del__ while the interpreter takes modules apart."""
+    acts = {
+        "terminate": lambda pool: pool.terminate(),
+        "close_join": lambda pool: (pool.terminate(), pool.close(), pool.join()),
+        "nothing": lambda pool: None,
+    }
+    globals()["HOLDER"] = Holder(busy_pool(), acts[what])
+    say("ready")
+
+
+def from_atexit(what: str) -> None:
+    """Functions registered after the pool was opened run before its own end."""
+    pool = busy_pool() if what == "terminate" else holdfast.Pool(2, grace=1.0)
+    acts = {
+        "use": lambda: say(pool.map(same, [1, 2])),
+        "terminate": pool.terminate,
+        "close_join": lambda: (pool.close(), pool.join(), say("joined")),
+        "open": open_late,
+    }
+    atexit.register(acts[what])
+    say("ready")
+
+
+def open_late() -> None:
+    """A pool that is opened while the interpreter ends: it works (3.11) or says that there are no threads any more (3.12 on)."""
+    try:
+        with holdfast.Pool(1, grace=1.0) as pool:
+            say(pool.map(same, [1, 2]))
+    except RuntimeError as error:
+        say("refused", error)
+
+
+def with_exception() -> None:
+    pool = busy_pool()
+    say("ready")
+    raise ValueError(repr(pool))
+
+
+def deaf_workers() -> None:
+    """Nothing but SIGKILL ends them."""
+    globals()["POOL"] = busy_pool(initializer=be_deaf)
+    say("ready")
+
+
+def exit_in_callback() -> None:
+    """sys.exit in a callback is that callback's own affair; the program ends by itself."""
+    pool = holdfast.Pool(2, grace=1.0)
+    pool.apply_async(same, (1,), callback=sys.exit).wait()
+    say("ready")
+
+
+def opened_in_a_thread() -> None:
+    """The thread that opened it is gone; the pool works."""
+    pools: list[holdfast.Pool] = []
+    thread = threading.Thread(target=lambda: pools.append(holdfast.Pool(2, grace=1.0)))
+    thread.start()
+    thread.join()
+    time.sleep(0.1)  # a parent-death signal of that thread would come now
+    say(pools[0].map(same, [1, 2]), len([handle for handle in pools[0]._pool if handle.is_alive()]))
+
+
+def collected(how: str) -> None:
+    """Dropped with running tasks: its workers go without anybody's word."""
+    pool: Any = busy_pool()
+    workers = [handle.pid for handle in pool._pool]
+    if how == "cycle":
+        pool.myself = pool
+    del pool
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline:  # noqa: PTH110
+        time.sleep(0.005)
+    say("gone" if time.monotonic() < deadline else "still there")
+
+
+def forked_child(how: str) -> None:
+    """A child that the user's code forked leaves by the interpreter's own end, with the pool in its memory: the parent's goes on."""
+    pool = holdfast.Pool(2, grace=1.0)
+    result = pool.apply_async(sleep_shortly, (1.0,))
+    iterator = pool.imap(sleep_shortly, [1.0])
+    control.wait_armed(2, 20)
+    began = time.monotonic()
+    if how == "process":
+        child = multiprocessing.get_context("fork").Process(target=use_inherited_pool, args=(pool, result, iterator))
+        child.start()
+        child.join()
+        code = child.exitcode
+    else:
+        pid = os.fork()
+        if pid == 0:
+            if how == "exit":
+                sys.exit(3)
+            use_inherited_pool(pool, result, iterator)
+            sys.exit(3)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    took = time.monotonic() - began
+    say("child ended with", code, "in time" if took < 0.8 else f"after {took:.1f} s")
+    say(result.get(), pool.map(same, [1, 2]))
+
+
+def use_inherited_pool(pool: holdfast.Pool, pending: Any, iterator: Any) -> None:
+    """Every call says what is wrong, and none waits."""
+    calls = {
+        "apply": lambda: pool.apply(same, (1,)),
+        "map": lambda: pool.map(same, [1]),
+        "apply_async": lambda: pool.apply_async(same, (1,)),
+        "imap": lambda: pool.imap(same, [1]),
+        "get": pending.get,
+    }
+    for name, call in calls.items():
+        try:
+            call()
+            note(f"{name}: no error")
+        except Exception as error:
+            note(f"{name}: {type(error).__name__}: {error}")
+    pool.close()
+    pool.join()
+    pool.terminate()
+    pool.kill()
+
+
+def becomes_another_program() -> None:
+    """exec: the pid lives on, the pool must not."""
+    busy_pool()
+    say("ready")
+    os.execv("/bin/sleep", ["sleep", "1000"])
+
+
+def left_by(how: str) -> None:
+    """Without the interpreter's own end."""
+    busy_pool()
+    say("ready")
+    if how == "_exit":
+        os._exit(5)
+    if how == "abort":
+        os.abort()
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(1000)
+
+
+def nested() -> None:
+    """A task that opens a pool and is in the middle of it when all ends."""
+    globals()["POOL"] = holdfast.Pool(1, grace=1.0)
+    globals()["POOL"].apply_async(open_and_wait)
+    control.wait_armed(2, 20)
+    say("ready")
+
+
+def open_and_wait() -> None:
+    with holdfast.Pool(2, grace=1.0) as pool:
+        pool.map(sleep, range(2), chunksize=1)
+
+
+def never_closed(method: str) -> None:
+    """What most scripts do."""
+    pool = holdfast.Pool(2, context=method, grace=1.0)
+    say(pool.map(same, [1, 2]))
+
+
+if __name__ == "__main__":
+    main(globals())
