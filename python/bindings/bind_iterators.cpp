@@ -136,29 +136,40 @@ PyType_Spec feed_spec = {"holdfast._core.Feed", sizeof(FeedObject), 0,
 
 // --- IteratorBase -------------------------------------------------------------------------------------------------------------
 
-/// Takes the reader's place; waits while another thread has it. False: error set, or (timed_out = true) no time left.
-bool begin_reading(IteratorObject* self, const Deadline& deadline, bool& timed_out) {
-  Gate& gate = as_core(self->core)->gate;
-  while (self->reading) {
-    const Nanos slice = std::min(deadline.left(), Nanos(std::chrono::milliseconds(20)));
-    Py_BEGIN_ALLOW_THREADS {
-      std::unique_lock<std::mutex> lock(gate.mutex);
-      gate.opened.wait_for(lock, slice);
-    }
-    Py_END_ALLOW_THREADS if (PyErr_CheckSignals() != 0) return false;
-    if (self->reading && deadline.limited() && deadline.left() == Nanos{0}) {
-      timed_out = true;
-      return false;
-    }
-  }
-  self->reading = true;
-  return true;
-}
+/// The reader's place: one thread at a time, from begin() to end(). A signal handler that runs inside its own thread's next() may read,
+/// too: waiting for that next() to end would be for ever.
+class Reading {
+ public:
+  explicit Reading(IteratorObject* self) : self_(self), nested_(self->reader == PyThread_get_thread_ident()) {}
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
 
-void end_reading(IteratorObject* self) {
-  self->reading = false;
-  as_core(self->core)->gate.opened.notify_all();
-}
+  /// Waits while another thread reads. timed_out: no time left; error: a Python error is set (a signal handler's).
+  WaitEnd begin(const Deadline& deadline) const {
+    if (nested_) return WaitEnd::ready;
+    Gate& gate = as_core(self_->core)->gate;
+    while (self_->reader != 0) {
+      const Nanos slice = std::min(deadline.left(), Nanos(std::chrono::milliseconds(20)));
+      Py_BEGIN_ALLOW_THREADS {
+        std::unique_lock<std::mutex> lock(gate.mutex);
+        gate.opened.wait_for(lock, slice);
+      }
+      Py_END_ALLOW_THREADS if (PyErr_CheckSignals() != 0) return WaitEnd::error;
+      if (self_->reader != 0 && deadline.limited() && deadline.left() == Nanos{0}) return WaitEnd::timed_out;
+    }
+    self_->reader = PyThread_get_thread_ident();
+    return WaitEnd::ready;
+  }
+  void end() const {
+    if (nested_) return;
+    self_->reader = 0;
+    as_core(self_->core)->gate.opened.notify_all();
+  }
+
+ private:
+  IteratorObject* self_;
+  bool nested_;
+};
 
 /// The job has no further item: what the input raised, an early end of the pool, or the plain end. Always nullptr.
 PyObject* end_of_items(IteratorObject* self) {
@@ -199,18 +210,17 @@ PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
 
 PyObject* step(IteratorObject* self, const Deadline& deadline) {
   if (self->over) return end_of_items(self);
-  bool timed_out = false;
-  if (!begin_reading(self, deadline, timed_out) && !timed_out) return nullptr;
-  WaitEnd end = WaitEnd::timed_out;
   pool::Settled settled;
-  if (!timed_out) {
+  const Reading reading(self);
+  WaitEnd end = reading.begin(deadline);
+  if (end == WaitEnd::ready) {
     pool::Engine& engine = engine_of(self->core);
     const auto read = [&](Nanos slice) {
       return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
     };
     end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, /*interrupt=*/true, read);
     if (end == WaitEnd::ready) ++self->next;
-    end_reading(self);
+    reading.end();
   }
   switch (end) {
     case WaitEnd::ready: return give_item(self, settled);

@@ -75,6 +75,7 @@ int core_traverse(PyObject* object, visitproc visit, void* arg) {
   return 0;
 }
 
+/// Clears what may be part of a cycle. The types stay until dealloc: a finalizer that runs after this may still submit.
 int core_clear(PyObject* object) {
   CoreObject* self = as_core(object);
   std::unordered_map<JobId, PyObject*> undelivered;
@@ -84,10 +85,6 @@ int core_clear(PyObject* object) {
   for (const auto& entry : undelivered) Py_DECREF(entry.second);
   for (const auto& entry : functions) Py_DECREF(entry.second.object);
   Py_CLEAR(self->deaths);
-  Py_CLEAR(self->result_type);
-  Py_CLEAR(self->map_result_type);
-  Py_CLEAR(self->iterator_type);
-  Py_CLEAR(self->unordered_type);
   return 0;
 }
 
@@ -96,6 +93,10 @@ void core_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   core_clear(object);
+  Py_CLEAR(self->result_type);
+  Py_CLEAR(self->map_result_type);
+  Py_CLEAR(self->iterator_type);
+  Py_CLEAR(self->unordered_type);
   self->buffers.~shared_ptr();
   {
     // The engine's destructor kills the workers and joins the supervisor: short, but other Python threads need not wait for it.

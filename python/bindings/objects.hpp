@@ -86,7 +86,7 @@ struct IteratorObject {
   Policies policies;
   ItemIndex next;
   bool unordered;
-  bool reading;  // a thread is inside next(): others wait at the gate
+  unsigned long reader;  // the thread that is inside next(), 0 = none: others wait at the gate
   bool over;
 };
 

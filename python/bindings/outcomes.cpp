@@ -122,7 +122,7 @@ PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Set
 
 PyObject* ended_error(CoreObject* core) {
   pool::Settled settled;
-  settled.kind = OutcomeKind::terminated;
+  settled.kind = core->engine->state() == pool::EngineState::aborted ? OutcomeKind::aborted : OutcomeKind::terminated;
   return failure_object(core, TaskInfo{}, settled);
 }
 

@@ -28,12 +28,22 @@ class WorkerHandle:
         self._core = core
         self._worker = worker
         self._identity = (identity,)
-        self._popen = _Popen(self, owner)
+        self._owner = owner
+        self._pidfd = -1
         self._pid: int | None = None
         self._report: Any = None
         self.name = name
         self.daemon = daemon
         self.authkey = process.current_process().authkey
+
+    def __del__(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    @property
+    def _popen(self) -> _Popen:
+        # Made when asked for: kept, the two would be a cycle, and a pool that is over would keep its engine until the next collection.
+        return _Popen(self)
 
     def _look(self) -> bool:
         """Refresh from the engine; True while alive."""
@@ -101,14 +111,8 @@ class WorkerHandle:
 class _Popen:
     """What multiprocessing's bookkeeping of children asks a Process's ``_popen``."""
 
-    def __init__(self, handle: WorkerHandle, owner: HandleList) -> None:
+    def __init__(self, handle: WorkerHandle) -> None:
         self._handle = handle
-        self._owner = owner
-        self._pidfd = -1
-
-    def __del__(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
 
     @property
     def pid(self) -> int | None:
@@ -122,22 +126,23 @@ class _Popen:
         """``None`` while alive. active_children() calls this before it lists: the moment to list replacements, too."""
         if self._handle._look():
             return None
-        self._owner.refresh()
+        self._handle._owner.refresh()
         code = self._handle.exitcode
         return 0 if code is None else code
 
     def pidfd(self) -> int:
-        if self._pidfd < 0:
-            pid = self._handle.pid
-            if pid is None or not self._handle._look():
+        handle = self._handle
+        if handle._pidfd < 0:
+            pid = handle.pid
+            if pid is None or not handle._look():
                 raise ValueError("the worker has ended")
             pidfd = os.pidfd_open(pid)
             # Only if it is alive now was it alive when the descriptor was opened: then it is this worker's and nobody else's.
-            if not self._handle._look():
+            if not handle._look():
                 os.close(pidfd)
                 raise ValueError("the worker has ended")
-            self._pidfd = pidfd
-        return self._pidfd
+            handle._pidfd = pidfd
+        return handle._pidfd
 
     def send(self, signum: int) -> None:
         try:
@@ -179,6 +184,7 @@ class HandleList:
         self._identity_base = identity_base
         self._daemon = daemon
         self._handles: dict[int, WorkerHandle] = {}
+        self._pid = os.getpid()
 
     def refresh(self) -> list[WorkerHandle]:
         """Return the handles of the workers that there are now."""
@@ -189,7 +195,7 @@ class HandleList:
                 number = self._identity_base + identity
                 handle = WorkerHandle(self._core, worker, number, f"{self._name_prefix}-{number}", self._daemon, self)
             current[worker] = handle
-            if alive:
+            if alive and os.getpid() == self._pid:
                 process._children.add(handle)  # type: ignore[attr-defined]  # multiprocessing.active_children() lists these
         for worker, handle in self._handles.items():
             if worker not in current and not handle._look():
@@ -202,3 +208,13 @@ class HandleList:
         for handle in self._handles.values():
             process._children.discard(handle)  # type: ignore[attr-defined]  # as above
         self._handles = {}
+
+
+def _forget_in_child() -> None:
+    """In a forked child: the workers are its parent's. Its exit would end them (multiprocessing's exit hook ends all children)."""
+    for child in list(process._children):  # type: ignore[attr-defined]  # as above
+        if isinstance(child, WorkerHandle):
+            process._children.discard(child)  # type: ignore[attr-defined]  # as above
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

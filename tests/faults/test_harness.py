@@ -72,6 +72,40 @@ def test_leaks_are_seen() -> None:
     assert look.leaks(before, look.holdings(tag)) == []
 
 
+@pytest.mark.parametrize("start", matrix.STARTS)
+def test_processes_of_every_start_method_carry_the_tag(start: str) -> None:
+    """Workers, their zygote and a grandchild that left the session: what stays of them after a case would be seen."""
+    tag = f"tag-of-{start}-{os.getpid()}"
+    program = f"""
+import subprocess, time
+from multiprocessing import resource_tracker
+from faults import look
+import holdfast
+if __name__ == "__main__":
+    resource_tracker.ensure_running()
+    while resource_tracker._resource_tracker._pid not in look.tagged({tag!r}):
+        time.sleep(0.01)  # it has no environment in the middle of its exec
+    before = look.holdings({tag!r})
+    with holdfast.Pool(2, context={start!r}) as pool:
+        workers = {{handle.pid for handle in pool._pool}}
+        zygotes = {{int(look.stat_fields(pid)[1]) for pid in workers}}
+        stray = pool.apply(subprocess.getoutput, ("setsid sleep 60 >/dev/null 2>&1 & echo $!",))
+        seen = look.leaks(before, look.holdings({tag!r}))
+        print(len(zygotes), workers | zygotes | {{int(stray)}} <= look.tagged({tag!r}) - before.tagged)
+        kinds = ("descriptors", "threads", "memfd mappings", "processes", "children")
+        print([kind for kind in kinds if f"{{kind}} left" not in str(seen)])
+    pool.join()
+    del pool
+    print(look.wait_without_leaks(before, {tag!r}, 2.0))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {look.TAG_NAME: tag, "PYTHONPATH": os.pathsep.join([str(harness.TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.stdout == "1 True\n[]\n[]\n", done.stdout + done.stderr
+
+
 def test_no_source_makes_a_name_in_shared_memory() -> None:
     """P5: nothing in /dev/shm, ever. The look at /dev/shm after each case can only tell names that carry ours: so no code may make any."""
     root = Path(__file__).resolve().parents[2]

@@ -92,6 +92,8 @@ def test_with_terminates(tmp_path):
         "feed = pool.imap(tasks.same, iter(int, 1))",
         "pool.apply_async(tasks.same, (1,), callback=lambda _: time.sleep(60)); time.sleep(0.1)",
         "import threading; threading.excepthook = print; threading.Thread(target=pool.apply, args=(tasks.sleep, (60,)), daemon=True).start(); time.sleep(0.1)",
+        "import sys; sys.kept = [pool.map_async(bytes, [1 << 20] * 9), pool.imap(tasks.same, range(10**6)), pool]",
+        "it = pool.imap(tasks.sleep, [60] * 9); import threading; threading.excepthook = print; threading.Thread(target=next, args=(it,), daemon=True).start(); time.sleep(0.1)",
         "pool.close()",
         "raise SystemExit(0)",
     ],
@@ -247,6 +249,26 @@ def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool):
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert pool.map(tasks.square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_the_exit_of_a_forked_child_leaves_the_workers_alone():
+    """multiprocessing's exit hook ends all of a process's children: a forked copy of the pool's must not be among them."""
+    process = start("""
+        import multiprocessing, os, sys, holdfast, pool_tasks as tasks
+        pool = holdfast.Pool(2)
+        pool.map(tasks.sleep, [0.1] * 2)
+        before = sorted(handle.pid for handle in pool._pool)
+        results = [pool.apply_async(tasks.sleep, (0.5,)) for _ in range(2)]
+        child = os.fork()
+        if child == 0:
+            pool._pool
+            sys.exit(len(multiprocessing.active_children()))
+        print("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        print(*[result.get(20) for result in results], pool.deaths())
+        print(before == sorted(handle.pid for handle in pool._pool))
+    """)
+    out, err, code = finish(process, 20)
+    assert (out, code) == ("child 0\n0.5 0.5 []\nTrue\n", 0), err
 
 
 def test_the_zygote_s_death_is_survived(pool):

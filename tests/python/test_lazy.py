@@ -4,6 +4,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import weakref
@@ -141,6 +142,21 @@ def test_threads_share_an_iterator(pool):
         thread.join(30)
     assert sorted(itertools.chain(*seen)) == list(range(400))
     assert all(into == sorted(into) for into in seen)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_signal_handler_may_read_what_it_interrupts(pool, method):
+    """It runs inside the waiting next(): the handler must not wait for that one's end."""
+    iterator = getattr(pool, method)(tasks.sleep, [0.4, 0.4])
+    handled = []
+    old = signal.signal(signal.SIGALRM, lambda *_: handled.append(iterator.next(20)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert iterator.next(30) == 0.4
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert handled == [0.4]
+    assert list(iterator) == []
 
 
 @pytest.mark.parametrize("method", METHODS)

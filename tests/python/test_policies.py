@@ -1,5 +1,6 @@
 """What happens when a worker dies under a task, a task raises, or its time runs out."""
 
+import itertools
 import os
 import signal
 import time
@@ -131,6 +132,22 @@ def test_abort_stops_the_pool(tmp_path):
             waiting.get(30)
         with pytest.raises(PoolAbortedError):
             pool.map(tasks.same, [1])
+
+
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+def test_every_next_after_an_abort_names_it(method):
+    """Whether the item had been read from the input or not; then the iterator is over."""
+    with holdfast.Pool(2, on_death="abort") as pool:
+        iterator = getattr(pool, method)(tasks.kill_on_three, itertools.cycle(range(4)))
+        errors = []
+        with pytest.raises(StopIteration):
+            while True:
+                try:
+                    iterator.next(30)
+                except holdfast.HoldfastError as error:
+                    errors.append(error)
+        assert len(errors) >= 2 and {type(error) for error in errors} == {PoolAbortedError}
+        assert all(error.deaths for error in errors)
 
 
 def test_max_deaths_aborts():
