@@ -45,6 +45,11 @@ def state(pid: int) -> str:
     return fields[0] if fields else ""
 
 
+def name(pid: int) -> str:
+    """The short name of the main thread (top, ps)."""
+    return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+
+
 def cpu_ticks(pid: int) -> int:
     """User and system time used so far, in clock ticks."""
     fields = stat_fields(pid)

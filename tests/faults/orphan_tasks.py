@@ -1,10 +1,12 @@
-"""Worker-side tasks of test_orphans.py: they never end by themselves."""
+"""Worker-side tasks of test_orphans.py: most never end by themselves."""
 
 # Files are opened by name, as the kernel gives them (/proc, descriptors):
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import subprocess
 import time
 
 from faults import control, worker_side
@@ -13,6 +15,23 @@ from faults import control, worker_side
 def sleeps() -> None:
     control.armed()
     time.sleep(1000)
+
+
+def computes() -> None:
+    control.armed()
+    while True:
+        pass
+
+
+def holds_the_gil() -> None:
+    """In C code that never gives the GIL up."""
+    control.armed()
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def is_done() -> None:
+    """Its worker is idle from now on."""
+    control.armed()
 
 
 def stops_itself() -> None:
@@ -36,6 +55,14 @@ def leaves_grandchildren() -> None:
     for kind in ("group", "setsid"):
         worker_side.leave_grandchild(kind)
     _daemonise()
+    sleeps()
+
+
+def starts_programs() -> None:
+    """What tasks really start: programs, one of them in a session of its own, one that ignores what can be ignored."""
+    subprocess.Popen(["/bin/sleep", "1000"])
+    subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
+    subprocess.Popen(["/bin/sh", "-c", "trap '' HUP INT TERM; /bin/sleep 1000; :"])
     sleeps()
 
 
