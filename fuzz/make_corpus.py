@@ -48,6 +48,13 @@ def next_item(slot: int, payload: bytes, form: int = 0) -> bytes:
     return padded(head(8 + len(payload), 6, form, slot) + payload)
 
 
+def items(slot: int, first: int, chunk_id: int, payloads: list[bytes], count: int | None = None) -> bytes:
+    """A frame of several items."""
+    records = b"".join(struct.pack("<H", len(each)) + each for each in payloads)
+    count = len(payloads) if count is None else count
+    return padded(head(24 + len(records), 7, 0, slot) + struct.pack("<IIII", first, chunk_id, count, 0) + records)
+
+
 def next_done(payload: bytes, run_time: int = 12) -> bytes:
     """A short result frame; the run time is in units of 10 ns."""
     return padded(struct.pack("<II", 8 + len(payload), 4 | run_time << 8) + payload)
@@ -88,6 +95,10 @@ def task_frames() -> None:
         chunk(4, 3, 8) + next_item(4, b"first") + next_item(4, REFERENCE, form=1) + next_item(4, b""),
     )
     save("task_frame", "short_of_another_slot", chunk(4, 3, 8) + next_item(5, b"first"))
+    three = [b"first", b"", b"third"]
+    save("task_frame", "items", chunk(4, 4, 8) + items(4, 0, 8, three) + next_item(4, b"fourth"))
+    save("task_frame", "items_too_few", chunk(4, 4, 8) + items(4, 0, 8, three, count=4))
+    save("task_frame", "items_cut", items(4, 0, 8, three)[:32])
     save("task_frame", "item_empty", item(63, 0, 8, b""))
     save("task_frame", "slot_outside", item(64, 0, 8, b""))
     save("task_frame", "zeros", bytes(48))
@@ -161,6 +172,9 @@ def parent_scripts() -> None:
     save("parent_channel", "pad_beyond_the_tail", whole_ring_pad + step(tail, 0, 100) + read)
     short = frame + next_done(b"short") + next_done(b"")
     save("parent_channel", "short_results", store_frame(short) + step(tail, 0, len(short) // 8) + read)
+    run, rest = step(8, 200, 0), next_done(b"x" * 40) + next_done(b"") + next_done(b"yes")
+    save("parent_channel", "a_run", store_frame(frame + rest) + step(tail, 0, len(frame + rest) // 8) + run + read)
+    save("parent_channel", "a_run_without_room", store_frame(frame + rest) + step(tail, 0, 40) + step(8, 10, 0) + read)
     save("parent_channel", "crooked_tail", step(0, 32, 4) + read + read)
     save("parent_channel", "tail_too_far", step(0, 32, 1 << 40) + read)
     save("parent_channel", "tail_goes_back", store_frame(frame) + step(tail, 0, 5) + read + step(tail, 0, 0) + read)

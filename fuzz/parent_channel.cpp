@@ -2,10 +2,12 @@
 // or something that the parent does. Step: | op u8 | where u8 | value u64 |. The parent may answer protocol_error; nothing else may happen.
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
 #include "base/check.hpp"
 #include "ring/channel.hpp"
 #include "ring/layout.hpp"
+#include "ring/pack.hpp"
 #include "sys/memfd.hpp"
 
 namespace holdfast::ring {
@@ -32,6 +34,23 @@ void read_results(ParentChannel& parent) {
   parent.release_results();
 }
 
+/// As a drainer does: a result the long way, those behind it in runs, into memory that ends where the sanitizer sees it.
+void take_runs(ParentChannel& parent, std::size_t room) {
+  auto result = parent.next_result();
+  if (!result.ok() || !result->has_value()) return;
+  parent.pop_result();
+  for (int i = 0; i < 100; ++i) {
+    auto into = std::make_unique<std::byte[]>(room);
+    const auto run = parent.take_done_run(7, {into.get(), room});
+    HF_CHECK(run.count <= 7 && run.pack_bytes <= room && run.run_time >= Nanos{0});
+    pack::Reader records(ByteSpan(into.get(), run.pack_bytes));
+    std::uint32_t count = 0;
+    for (ByteSpan record; records.next(record);) ++count;
+    HF_CHECK(records.at_end() && count == run.count);
+    if (run.count == 0) return;
+  }
+}
+
 void use_chunk(ParentChannel& parent, std::uint32_t slot, std::uint32_t keep) {
   const auto word = parent.load_chunk(slot);
   HF_CHECK(word.ok() ? word->next <= word->end : acceptable(word.error()));
@@ -55,7 +74,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t where = data[1];
     std::uint64_t value = 0;
     std::memcpy(&value, data + 2, sizeof value);
-    switch (data[0] % 8) {
+    switch (data[0] % 9) {
       case 0: words[where % 128].store(value, std::memory_order_relaxed); break;                                  // any word of the page
       case 1: words[kResultRing + where].store(value, std::memory_order_relaxed); break;                          // the ring's beginning
       case 2: words[kResultRing + kMinRingBytes / 8 - 1 - where].store(value, std::memory_order_relaxed); break;  // its end
@@ -66,10 +85,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         (void)channel.push_item(1, where, {.inline_bytes = {}, .buffer = value | 1, .size = value % 1000});  // no room is fine
         channel.commit_tasks();
         break;
-      default:
+      case 7:
         (void)channel.progress();
         HF_CHECK(channel.task_room() <= kMinRingBytes);
         (void)channel.results_waiting();
+        break;
+      default: take_runs(channel, where);
     }
   }
   read_results(channel);

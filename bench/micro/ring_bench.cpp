@@ -21,7 +21,7 @@ struct Ends {
 void answer_all(Ends& ends) {
   for (;;) {
     const auto next = ends.worker->next_task();
-    if (!next->has_value()) return;
+    if (*next == nullptr) return;
     const TaskFrame* task = &**next;
     if (task->type == TaskFrameType::item && ends.worker->claim(task->slot, task->item)) {
       ends.worker->set_progress(task->chunk, task->item, Time{1}, 1);

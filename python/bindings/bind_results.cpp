@@ -78,31 +78,31 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
   if (values == nullptr) return nullptr;
   std::vector<bool> failed;
   bool others_aborted = false;
-  for (std::size_t i = 0; i < items.size(); ++i) {
+  for (std::size_t i = 0; items.next(); ++i) {
     PyObject* value = nullptr;
     bool success = true;
-    const OutcomeKind kind = items.kind(i);
-    if (kind == OutcomeKind::done && (value = decode(items.bytes(i))) != nullptr) {
-      items.drop(i);
+    const OutcomeKind kind = items.kind();
+    if (kind == OutcomeKind::done && (value = decode(items.bytes())) != nullptr) {
+      items.drop();
       PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
       continue;
     }
     others_aborted = others_aborted || kind == OutcomeKind::aborted;
     // Of several failures only the first one is raised: the others need not be rebuilt (they may be large, and run code).
-    const bool drop = failure != nullptr && kind != OutcomeKind::done && kind != OutcomeKind::skipped && first_failure != items.item(i);
+    const bool drop = failure != nullptr && kind != OutcomeKind::done && kind != OutcomeKind::skipped && first_failure != items.item();
     if (drop) {
       success = false;
-      items.drop(i);
+      items.drop();
     } else if (kind == OutcomeKind::done) {
-      value = decode_failure(task_info(self), items.item(i));
+      value = decode_failure(task_info(self), items.item());
       success = false;
     } else {
-      value = outcome_object(core, task_info(self), items.take(i), success);
+      value = outcome_object(core, task_info(self), items.take(), success);
     }
     if (!success) {
       failed.resize(items.size());
       failed[i] = true;
-      const bool first = failure == nullptr || first_failure == items.item(i);
+      const bool first = failure == nullptr || first_failure == items.item();
       if (first) std::swap(failure, value);
       Py_XDECREF(value);
       value = Py_NewRef(Py_None);
@@ -129,8 +129,8 @@ void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);
-  } else if (items.size() != 0) {
-    value = outcome_object(as_core(self->core), task_info(self), items.take(0), success);
+  } else if (items.next()) {
+    value = outcome_object(as_core(self->core), task_info(self), items.take(), success);
   }
   if (value == nullptr) {  // no memory for a list, or a job without its item: say so and do not hang
     success = false;

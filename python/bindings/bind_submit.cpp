@@ -216,6 +216,7 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   request.function = intern(core, function);
   if (request.function == nullptr) return nullptr;
   request.call_mode = static_cast<std::uint16_t>(call_mode);
+  request.whole = true;
   request.policies = policy->policies;
   PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
   if (result == nullptr) return nullptr;

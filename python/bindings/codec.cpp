@@ -199,6 +199,11 @@ PyObject* decode_large_run(ByteSpan bytes, Tag tag) {
 
 }  // namespace
 
+std::size_t encode_compact(PyObject* object, MutableByteSpan room) {
+  const std::byte* const end = put_compact(room.data(), room.data() + room.size(), object, /*depth=*/0);
+  return end == nullptr ? 0 : static_cast<std::size_t>(end - room.data());
+}
+
 bool Encoder::encode(PyObject* object) {
   by_value_ = false;
   const std::byte* const end = put_compact(scratch_, scratch_ + sizeof scratch_, object, /*depth=*/0);

@@ -61,6 +61,9 @@ class Encoder {
   std::byte scratch_[ring::kInlineLimit];
 };
 
+/// The compact code of `object` written straight to where it is to lie. 0 (and no Python error): it has none, or does not fit; use an Encoder.
+std::size_t encode_compact(PyObject* object, MutableByteSpan room);
+
 /// New reference, or nullptr with a Python error set (any BaseException: unpickling runs code).
 PyObject* decode(ByteSpan bytes);
 

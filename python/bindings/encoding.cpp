@@ -38,7 +38,7 @@ bool add_large_item(CoreObject* core, const Encoder& encoder, pool::ItemBatch& b
     std::byte* room = nullptr;
     try {
       room = batch.add_room(encoder.size());
-    } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
+    } catch (const std::bad_alloc&) {
       PyErr_NoMemory();
       return false;
     }
@@ -72,7 +72,17 @@ void remember(CoreObject* core, PyObject* function, const pool::FunctionRef& int
 
 }  // namespace
 
+// The catches for lack of memory are harmless here: there is no Python code and no wait in their frames.
 bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBatch& batch) {
+  try {
+    if (const std::size_t size = encode_compact(object, batch.spare()); size != 0) {
+      batch.keep(size);
+      return true;
+    }
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
   if (!encode_or_poison(encoder, object)) {
     encoder.clear();
     return false;
@@ -81,7 +91,7 @@ bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBa
     try {
       batch.add(encoder.inline_bytes());
       return true;
-    } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
+    } catch (const std::bad_alloc&) {
       PyErr_NoMemory();
       return false;
     }

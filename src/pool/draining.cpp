@@ -45,6 +45,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
     any = true;
     sound = accept_result(worker, **next, run, now);
     worker.channel->pop_result();
+    if (sound && run.count != 0 && run.chunk->job->in_runs) sound = take_run(worker, run, now);
   }
   sound = close_run(worker, run, now) && sound;
   if (!sound) kill_worker(worker, Cause::protocol_error);
@@ -70,6 +71,22 @@ bool Engine::Impl::close_run(Worker& worker, DoneRun& run, Time now) {
   if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
   if (verdict == core::Verdict::not_owned) worker.report.detail = "results out of order";
   return verdict != core::Verdict::not_owned;
+}
+
+/// The results behind an accepted one, as long as they are done and of its chunk: copied out of the ring in one go.
+bool Engine::Impl::take_run(Worker& worker, DoneRun& run, Time now) {
+  ChunkInFlight& chunk = *run.chunk;
+  Job& job = *chunk.job;
+  while (chunk.answered < chunk.end) {
+    const ring::ParentChannel::DoneRun taken = worker.channel->take_done_run(chunk.end - chunk.answered, job.room_for_run());
+    if (taken.count == 0) return true;
+    run.settled += static_cast<std::uint32_t>(job.settle_run(chunk.first + chunk.answered, taken.count, taken.pack_bytes));
+    run.count += taken.count;
+    run.run_time += taken.run_time;
+    chunk.answered += taken.count;
+    counts.bytes_received += taken.pack_bytes - taken.count * ring::pack::kPrefix;
+  }
+  return close_run(worker, run, now);
 }
 
 Result<Payload> Engine::Impl::open_payload(Worker& worker, const ring::PayloadRef& payload) {

@@ -20,6 +20,7 @@
 #include "holdfast/outcome.hpp"
 #include "holdfast/policy.hpp"
 #include "holdfast/stats.hpp"
+#include "pool/harvest.hpp"
 #include "pool/payload.hpp"
 #include "sys/fd.hpp"
 
@@ -44,53 +45,6 @@ struct ZygoteSeed {
   int parent_pidfd = -1;  // owned by the engine: a pidfd of this process
 };
 
-/// How an item is settled, as a reader gets it.
-struct Settled {
-  ItemIndex item = 0;
-  OutcomeKind kind = OutcomeKind::pending;
-  OutcomeKind failure = OutcomeKind::pending;  // kind == skipped: what happened
-  std::uint32_t attempts = 0;                  // runs used, when the failure was a death or a time-out
-  Payload payload;                             // done, raised (also skipped after raised)
-  std::shared_ptr<const ExitReport> report;    // died, timed_out (also skipped after those)
-};
-
-/// What there is to know about a failed item beside its payload.
-struct Failure {
-  OutcomeKind kind = OutcomeKind::pending;  // died, timed_out, raised: also when the outcome is `skipped`
-  std::uint32_t attempts = 0;
-  std::shared_ptr<const ExitReport> report;
-};
-
-/// An item's outcome as the job keeps it.
-struct OutcomeSlot {
-  Payload payload;
-  OutcomeKind kind = OutcomeKind::pending;
-  bool read = false;
-};
-
-/// The outcomes of a job, moved out of it in one piece; read without any lock, by one thread.
-class Harvest {
- public:
-  Harvest() = default;
-  Harvest(ItemIndex first, std::vector<OutcomeSlot>&& slots, std::unordered_map<ItemIndex, Failure>&& failures)
-      : first_(first), slots_(std::move(slots)), failures_(std::move(failures)) {}
-  std::size_t size() const { return slots_.size(); }
-  /// False: it was read before, or is not settled.
-  bool has(std::size_t index) const { return slots_[index].kind != OutcomeKind::pending && !slots_[index].read; }
-  OutcomeKind kind(std::size_t index) const { return slots_[index].kind; }
-  ItemIndex item(std::size_t index) const { return first_ + index; }
-  ByteSpan bytes(std::size_t index) const { return slots_[index].payload.bytes(); }
-  bool is_large(std::size_t index) const { return slots_[index].payload.is_large(); }
-  void drop(std::size_t index) { slots_[index].payload.reset(); }
-  /// Moves all there is to know about one item out.
-  Settled take(std::size_t index);
-
- private:
-  ItemIndex first_ = 0;
-  std::vector<OutcomeSlot> slots_;
-  std::unordered_map<ItemIndex, Failure> failures_;
-};
-
 /// One interned function (its pickled bytes), sent to a worker once. Kept while somebody holds it.
 class Function;
 using FunctionRef = std::shared_ptr<Function>;
@@ -102,6 +56,7 @@ struct JobRequest {
   ItemBatch items;
   bool open = false;       // lazy: extend() brings more items
   bool unordered = false;  // read with wait_any(), in completion order
+  bool whole = false;      // read with take_results() alone, once it is finished
   std::uint64_t chunk_size = 1;
   std::uint64_t window = 0;  // open jobs: items taken and not yet consumed, at most; 0 = no limit
   Policies policies;

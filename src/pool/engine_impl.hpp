@@ -108,6 +108,7 @@ struct Engine::Impl {
   void pump(Worker& worker);
   bool push_function(Worker& worker, const Function& function);
   bool push_items(Worker& worker, ChunkInFlight& chunk);
+  bool push_item(Worker& worker, ChunkInFlight& chunk, const StoredItem& item);
   BufferId stage(Worker& worker, ChunkInFlight& chunk, ByteSpan bytes);
   bool send_buffer(Worker& worker, const ring::SharedBuffer& buffer);
   void tell_forgotten();
@@ -127,6 +128,7 @@ struct Engine::Impl {
     Nanos run_time{0};
   };
   bool accept_result(Worker& worker, const ring::ResultFrame& frame, DoneRun& run, Time now);
+  bool take_run(Worker& worker, DoneRun& run, Time now);
   bool accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now);
   bool close_run(Worker& worker, DoneRun& run, Time now);
   void chunk_answered(Worker& worker, ChunkInFlight& chunk);

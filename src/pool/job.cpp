@@ -7,6 +7,10 @@
 
 namespace holdfast::pool {
 
+namespace {
+constexpr std::uint64_t kLongChunk = 16;  // shorter ones: a run is a record or a few, and costs more than their slots
+}  // namespace
+
 Job::Job(JobId job_id, JobRequest&& request)
     : id(job_id),
       function(std::move(request.function)),
@@ -15,6 +19,7 @@ Job::Job(JobId job_id, JobRequest&& request)
       unordered(request.unordered),
       dispatch(request.dispatch),
       lazy(request.open && request.window != 0),
+      in_runs(request.whole && request.chunk_size >= kLongChunk),
       chunk_size(request.chunk_size),
       window(request.window),
       feed_at(std::min(request.window, std::max(request.chunk_size, request.window / 2))),
@@ -25,7 +30,10 @@ Job::Job(JobId job_id, JobRequest&& request)
 void Job::add_items(ItemBatch&& batch) {
   const std::uint64_t added = batch.count();
   items.append(std::move(batch));
-  slots_.resize(slots_.size() + added);
+  if (in_runs)
+    runs_.grow(added);
+  else
+    slots_.resize(slots_.size() + added);
   unsettled_ += added;
 }
 
@@ -36,23 +44,38 @@ bool Job::settled_unread(ItemIndex item) const {
 
 bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
   if (!is_pending(item)) return false;
-  Slot& found = slots_[item - base_];
-  found.kind = kind;
   --unsettled_;
+  if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
+  if (kind != OutcomeKind::done && !forgotten) failures_.emplace(item, std::move(failure));
+  if (in_runs)
+    runs_.settle(item, kind, forgotten ? Payload{} : std::move(payload));
+  else
+    settle_slot(item, kind, std::move(payload));
   if (lazy)
     items.settled(item, 1);  // else the bytes go all at once, with the job's last item
   else
     drop_items_when_over();
-  if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
+  return true;
+}
+
+void Job::settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload) {
+  Slot& found = slots_[item - base_];
+  found.kind = kind;
   if (forgotten) {
     found.read = true;
     drop_read_prefix();
-    return true;
+    return;
   }
   found.payload = std::move(payload);
-  if (kind != OutcomeKind::done) failures_.emplace(item, std::move(failure));
   if (unordered) completion_order_.push_back(item);
-  return true;
+}
+
+std::uint64_t Job::settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
+  const std::uint64_t settled = runs_.settle_run(first, count, bytes);
+  if (forgotten) (void)runs_.take_payloads();
+  unsettled_ -= settled;
+  drop_items_when_over();
+  return settled;
 }
 
 void Job::drop_items_when_over() {
@@ -93,6 +116,7 @@ bool Job::take_any(Settled& out) {
 Harvest Job::take_all() {
   Harvest all;
   completion_order_.clear();
+  if (in_runs) return {unsettled_ == 0 ? std::exchange(runs_, {}) : runs_.take_payloads(), std::exchange(failures_, {})};
   if (unsettled_ == 0) {
     consumed_ = size();
     all = Harvest(base_, std::exchange(slots_, {}), std::exchange(failures_, {}));
@@ -112,21 +136,6 @@ Harvest Job::take_all() {
   all = Harvest(base_, std::move(settled), std::exchange(failures_, {}));
   drop_read_prefix();
   return all;
-}
-
-Settled Harvest::take(std::size_t index) {
-  OutcomeSlot& slot = slots_[index];
-  Settled out;
-  out.item = item(index);
-  out.kind = slot.kind;
-  out.payload = std::move(slot.payload);
-  slot.read = true;
-  if (const auto failure = failures_.find(out.item); failure != failures_.end()) {
-    out.failure = failure->second.kind;
-    out.attempts = failure->second.attempts;
-    out.report = std::move(failure->second.report);
-  }
-  return out;
 }
 
 // The read prefix is erased once it is at least half of what is kept: amortised O(1) per item, memory at most twice what is unread.

@@ -24,7 +24,8 @@ class Job {
   const std::uint16_t flags;
   const bool unordered;
   const bool dispatch;
-  const bool lazy;  // read item by item while it runs (imap); else an open job is only one submitted in slices
+  const bool lazy;     // read item by item while it runs (imap); else an open job is only one submitted in slices
+  const bool in_runs;  // read whole, with chunks that are long enough to keep its results in runs
   const std::uint64_t chunk_size;
   const std::uint64_t window;
   const std::uint64_t feed_at;  // room that is worth waking the feeder for: a chunk, or half a window
@@ -44,7 +45,7 @@ class Job {
   void add_items(ItemBatch&& batch);
   /// Frees the encoded items of a job that needs them no more.
   void drop_items_when_over();
-  std::uint64_t size() const { return base_ + slots_.size(); }
+  std::uint64_t size() const { return in_runs ? runs_.size() : base_ + slots_.size(); }
   std::uint64_t unsettled() const { return unsettled_; }
   /// All settled and the input closed; for dispatch jobs the callbacks have run too.
   bool finished() const { return unsettled_ == 0 && !input_open; }
@@ -63,7 +64,7 @@ class Job {
   bool settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);
   /// settle() for the usual case, done: what a map of a million items does a million times.
   bool settle_done(ItemIndex item, Payload&& payload) {
-    if (lazy || forgotten) return settle(item, OutcomeKind::done, std::move(payload), {});
+    if (lazy || forgotten || in_runs) return settle(item, OutcomeKind::done, std::move(payload), {});
     if (!is_pending(item)) return false;
     Slot& found = slots_[item - base_];
     found.kind = OutcomeKind::done;
@@ -71,7 +72,11 @@ class Job {
     if (--unsettled_ == 0) drop_items_when_over();
     return true;
   }
+  /// settle_done() for the results that lie in room_for_run() (jobs with in_runs). Returns how many items were pending.
+  std::uint64_t settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes);
+  MutableByteSpan room_for_run() { return runs_.room(); }
   bool is_pending(ItemIndex item) const {
+    if (in_runs) return item < runs_.size() && runs_.kind(item) == OutcomeKind::pending;
     const Slot* found = slot(item);
     return found != nullptr && found->kind == OutcomeKind::pending;
   }
@@ -90,16 +95,18 @@ class Job {
     if (item < base_ || item - base_ >= slots_.size()) return nullptr;
     return &slots_[item - base_];
   }
+  void settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload);
   void move_out(ItemIndex item, Slot& slot, Settled& out);
   void drop_read_prefix();
 
+  OutcomeRuns runs_;           // with in_runs; else
   std::vector<Slot> slots_;    // of items base_ .. size()-1
   ItemIndex base_ = 0;         // items before it are settled and read
   ItemIndex read_prefix_ = 0;  // items before it are read (>= base_)
   std::uint64_t unsettled_ = 0;
   std::uint64_t consumed_ = 0;
   std::deque<ItemIndex> completion_order_;
-  std::unordered_map<ItemIndex, Failure> failures_;
+  Failures failures_;
 };
 
 }  // namespace holdfast::pool

@@ -43,21 +43,42 @@ void Payload::reset() {
 }
 
 namespace {
-constexpr std::size_t kFirstBlock = 64;  // a job of one small item stays small
 constexpr std::size_t kLargestBlock = 256 * 1024;
 }  // namespace
 
+void ItemBatch::new_block(std::size_t at_least) {
+  const std::size_t grown = blocks_.empty() ? kSpare : std::min(block_size_ * 4, kLargestBlock);
+  block_size_ = std::max(grown, at_least);
+  block_used_ = 0;
+  blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
+  if (!packs_.empty()) packs_.back().open = false;
+}
+
+void ItemBatch::open_pack() {
+  packs_.push_back({.first = count_,
+                    .block = static_cast<std::uint32_t>(blocks_.size() - 1),
+                    .offset = static_cast<std::uint32_t>(block_used_),
+                    .size = 0,
+                    .kind = Kind::records,
+                    .open = true});
+}
+
 std::byte* ItemBatch::add_room(std::size_t size) {
-  if (block_size_ - block_used_ < size || blocks_.empty()) {
-    const std::size_t grown = blocks_.empty() ? kFirstBlock : std::min(block_size_ * 4, kLargestBlock);
-    block_size_ = std::max(grown, size);
-    block_used_ = 0;
-    blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
-  }
+  const bool is_record = size <= ring::kInlineLimit;
+  const std::size_t bytes = is_record ? ring::pack::cost(size) : size;
+  if (block_size_ - block_used_ < bytes || blocks_.empty()) new_block(bytes);
   std::byte* room = blocks_.back().get() + block_used_;
-  items_.push_back(
-      {static_cast<std::uint32_t>(blocks_.size() - 1), static_cast<std::uint32_t>(block_used_), static_cast<std::uint32_t>(size)});
+  if (is_record) {
+    keep(size);
+    return room + ring::pack::kPrefix;
+  }
+  open_pack();
+  Pack& plain = packs_.back();
+  plain.size = static_cast<std::uint32_t>(size);
+  plain.kind = Kind::plain;
+  plain.open = false;
   block_used_ += size;
+  ++count_;
   return room;
 }
 
@@ -67,8 +88,10 @@ void ItemBatch::add(ByteSpan bytes) {
 }
 
 void ItemBatch::add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size) {
-  items_.push_back({kLarge, static_cast<std::uint32_t>(large_.size()), 0});
+  packs_.push_back(
+      {.first = count_, .block = static_cast<std::uint32_t>(large_.size()), .offset = 0, .size = 0, .kind = Kind::large, .open = false});
   large_.push_back({std::move(buffer), size});
+  ++count_;
 }
 
 }  // namespace holdfast::pool

@@ -2,6 +2,7 @@
 // Values; thread safety is the owner's. Used by src/pool and by python/bindings (which encodes straight into an ItemBatch).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -10,6 +11,7 @@
 #include "base/types.hpp"
 #include "ring/buffer.hpp"
 #include "ring/channel.hpp"
+#include "ring/pack.hpp"
 
 namespace holdfast::pool {
 
@@ -71,8 +73,8 @@ class Payload {
   Kind kind_ = Kind::in_place;
 };
 
-/// The encoded items of a job, in order. Small ones lie one after the other in blocks, large ones in argument buffers.
-/// Filled by the submitting thread without any lock, then moved into the job.
+/// The encoded items of a job, in order: those that fit into the ring in packs (ring/pack.hpp) in blocks of memory, larger ones in a block or
+/// an argument buffer of their own. Filled by the submitting thread without any lock, then moved into the job.
 class ItemBatch {
  public:
   ItemBatch() = default;
@@ -86,26 +88,50 @@ class ItemBatch {
   void add(ByteSpan bytes);                                                      // size <= kStagedLimit
   std::byte* add_room(std::size_t size);                                         // the same, filled by the caller at once
   void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // larger: sealed already
-  std::uint64_t count() const { return items_.size(); }
-  bool empty() const { return items_.empty(); }
+  /// Room for the next item, which the caller may fill in place, and then keep() with its size. Not large: add_room() else.
+  MutableByteSpan spare() {
+    if (block_size_ - block_used_ < kSpare) new_block(kSpare);
+    const std::size_t room = std::min(block_size_ - block_used_ - ring::pack::kPrefix, ring::kInlineLimit);
+    return {blocks_.back().get() + block_used_ + ring::pack::kPrefix, room};
+  }
+  void keep(std::size_t size) {
+    std::byte* record = blocks_.back().get() + block_used_;
+    ring::pack::put_prefix(record, size);
+    const std::size_t bytes = ring::pack::cost(size);
+    if (packs_.empty() || !packs_.back().open || packs_.back().size + bytes > kPackBytes) open_pack();
+    packs_.back().size += static_cast<std::uint32_t>(bytes);
+    block_used_ += bytes;
+    ++count_;
+  }
+  std::uint64_t count() const { return count_; }
+  bool empty() const { return count_ == 0; }
 
  private:
   friend class ItemStore;
-  struct Item {
-    std::uint32_t block;
+  static constexpr std::size_t kSpare = 64;        // a job of one small item stays small
+  static constexpr std::size_t kPackBytes = 4096;  // small against a ring: a worker starts on the first while the next ones are written
+  enum class Kind : std::uint8_t { records, plain, large };
+  struct Pack {
+    std::uint64_t first;  // index of its first item; the next one's first, or count(), ends it
+    std::uint32_t block;  // large: index into large_
     std::uint32_t offset;
     std::uint32_t size;
-  };  // block == kLarge: offset = index into large_
-  static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
+    Kind kind;
+    bool open;  // records may be added behind the last one
+  };
   struct Large {
     std::shared_ptr<ring::SharedBuffer> buffer;
     std::size_t size;
   };
-  std::vector<Item> items_;
+  void open_pack();
+  void new_block(std::size_t at_least);
+
+  std::vector<Pack> packs_;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;
   std::size_t block_used_ = 0;
   std::size_t block_size_ = 0;
   std::vector<Large> large_;
+  std::uint64_t count_ = 0;
 };
 
 }  // namespace holdfast::pool

@@ -207,8 +207,8 @@ std::optional<std::vector<Outcome>> Job::get_for(std::chrono::nanoseconds timeou
     if (waited == pool::Waited::interrupted) continue;
     std::vector<Outcome> outcomes;
     pool::Harvest harvest = engine_->take_results(job_);
-    for (std::size_t index = 0; index < harvest.size(); ++index) {
-      if (harvest.has(index)) outcomes.push_back(to_outcome(harvest.take(index)));
+    while (harvest.next()) {
+      if (harvest.kind() != OutcomeKind::pending) outcomes.push_back(to_outcome(harvest.take()));
     }
     return outcomes;
   }

@@ -127,21 +127,33 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     mark_dirty(worker);
   }
   while (chunk.pushed < chunk.end) {
-    const StoredItem item = job.items.at(chunk.first + chunk.pushed);
-    ring::PayloadRef payload{.inline_bytes = item.inline_bytes, .buffer = 0, .size = item.size};
-    if (item.buffer != nullptr) {
-      if (!send_buffer(worker, **item.buffer)) return false;
-      payload.buffer = (*item.buffer)->id();
-    } else if (item.size > ring::kInlineLimit) {
-      payload.buffer = stage(worker, chunk, item.inline_bytes);
-      if (payload.buffer == 0) return false;
-      payload.inline_bytes = {};
+    const StoredRun run = job.items.run_at(chunk.first + chunk.pushed, chunk.end - chunk.pushed);
+    if (run.count > 1) {
+      if (!channel.push_items(chunk.chunk, chunk.pushed, run.count, run.records)) return false;
+      counts.bytes_sent += run.records.size() - run.count * ring::pack::kPrefix;
+      chunk.pushed += run.count;
+    } else {
+      if (!push_item(worker, chunk, job.items.at(chunk.first + chunk.pushed))) return false;
+      ++chunk.pushed;
     }
-    if (!channel.push_item(chunk.chunk, chunk.pushed, payload)) return false;
     mark_dirty(worker);
-    counts.bytes_sent += item.size;
-    ++chunk.pushed;
   }
+  return true;
+}
+
+/// One item by itself: alone in its pack, or too large for one.
+bool Engine::Impl::push_item(Worker& worker, ChunkInFlight& chunk, const StoredItem& item) {
+  ring::PayloadRef payload{.inline_bytes = item.inline_bytes, .buffer = 0, .size = item.size};
+  if (item.buffer != nullptr) {
+    if (!send_buffer(worker, **item.buffer)) return false;
+    payload.buffer = (*item.buffer)->id();
+  } else if (item.size > ring::kInlineLimit) {
+    payload.buffer = stage(worker, chunk, item.inline_bytes);
+    if (payload.buffer == 0) return false;
+    payload.inline_bytes = {};
+  }
+  if (!worker.channel->push_item(chunk.chunk, chunk.pushed, payload)) return false;
+  counts.bytes_sent += item.size;
   return true;
 }
 

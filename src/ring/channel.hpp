@@ -138,6 +138,8 @@ class ParentChannel {
   bool push_chunk(ChunkId chunk, JobId job, FunctionId function, std::uint32_t slot, std::uint32_t count, std::uint16_t call_mode,
                   std::uint16_t flags);
   bool push_item(ChunkId chunk, std::uint32_t item, const PayloadRef& payload);
+  /// The same for `count` consecutive items whose payloads are the records of a pack (pack.hpp) of at most kInlineLimit bytes: one copy.
+  bool push_items(ChunkId chunk, std::uint32_t first, std::uint32_t count, ByteSpan records);
   /// Publishes what was pushed and wakes the worker if it sleeps. Cost: one store, one exchange; a futex call only for a sleeper.
   void commit_tasks();
   void abandon_pushed();  // forgets what was pushed since the last commit
@@ -150,6 +152,15 @@ class ParentChannel {
 
   // Results. next_result: nullopt = none committed; an error = protocol_error (the worker must be killed; nothing further is read).
   Result<std::optional<ResultFrame>> next_result();
+  /// Results that were done, inline, and follow the one popped last, item by item, of the same chunk.
+  struct DoneRun {
+    std::uint32_t count = 0;     // 0: the next result is no such one, or there is none: next_result() tells
+    std::size_t pack_bytes = 0;  // of `into`
+    Nanos run_time{0};           // their sum
+  };
+  /// Takes at most `limit` of them, and pops them; their payloads are copied into `into` as a pack (pack.hpp). Not between next_result()
+  /// and pop_result().
+  DoneRun take_done_run(std::uint32_t limit, MutableByteSpan into);
   void pop_result();             // frees the frame's bytes for the worker (its store is batched until release_results)
   void release_results();        // makes the freed room visible; wakes the worker if it waits for room
   bool results_waiting() const;  // tail differs from what has been read
@@ -197,10 +208,10 @@ class WorkerChannel {
   /// next_task is an error, and cancelled() is true: a child that returns into the task loop cannot answer in the worker's name.
   bool still_owner() const;
 
-  // Tasks. next_task: nullopt = nothing committed (see wait_for_tasks). A frame's inline bytes point into the ring and stay
-  // valid until release_task().
-  Result<std::optional<TaskFrame>> next_task();
-  void release_task();  // frees the frame's bytes for the parent
+  // Tasks. next_task: nullptr = nothing committed (see wait_for_tasks). The frame (an item each, also where they came in a pack) and its
+  // inline bytes, which point into the ring, stay valid until release_task().
+  Result<const TaskFrame*> next_task();
+  void release_task();  // frees its bytes for the parent
   /// Claims item `item` of the chunk in `slot` ("running item"): next: item -> item + 1. False = it was taken back: skip it.
   bool claim(std::uint32_t slot, std::uint32_t item);
 

@@ -1,6 +1,8 @@
 // What: the checked decode of frames. [frame.hpp]
 #include "ring/frame.hpp"
 
+#include "ring/pack.hpp"
+
 namespace holdfast::ring::frame {
 namespace {
 
@@ -57,6 +59,25 @@ Fault decode_next_item(const std::byte* at, const Head& head, std::size_t availa
   return decode_payload(at, head, kHeadSize, frame.payload);
 }
 
+Fault decode_items(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame, TaskExtra& extra) {
+  if (available < kSizeOf<ItemsHeader>) return Fault::cut_short;
+  if (const Fault fault = check_length(head, kSizeOf<ItemsHeader>, available); fault != Fault::none) return fault;
+  if (head.slot >= kChunkSlots) return Fault::slot;
+  if (head.form != Form::inline_bytes) return Fault::form;
+  const auto header = read_header<ItemsHeader>(at);
+  if (header.reserved != 0) return Fault::reserved;
+  extra.records = ByteSpan(at + kSizeOf<ItemsHeader>, head.length - kSizeOf<ItemsHeader>);
+  if (header.count == 0 || header.count > extra.records.size() / pack::kPrefix) return Fault::count;
+  if (header.first > kMaxChunkItems - header.count) return Fault::count;
+  extra.count = header.count;
+  extra.names_chunk = true;
+  frame.type = TaskFrameType::item;
+  frame.slot = head.slot;
+  frame.item = header.first;
+  frame.chunk = header.chunk_low;
+  return Fault::none;
+}
+
 Fault decode_chunk(const std::byte* at, const Head& head, std::size_t available, TaskFrame& frame, std::uint32_t& tag) {
   if (const Fault fault = check_bare(head, kSizeOf<ChunkHeader>, available); fault != Fault::none) return fault;
   if (head.slot >= kChunkSlots) return Fault::slot;
@@ -99,6 +120,7 @@ const char* describe(Fault fault) {
     case Fault::chunk: return "an item frame whose slot serves another chunk";
     case Fault::chunk_word: return "a chunk word that the worker cannot have made by claiming";
     case Fault::run_time: return "a negative run time";
+    case Fault::record: return "an items frame whose records do not fill it exactly";
     case Fault::context: return "a short frame that follows none it could refer to";
   }
   return "a fault";
@@ -109,6 +131,7 @@ Fault decode_task(const std::byte* at, std::size_t available, const TaskContext&
   const Head head = read_head(at);
   extra.bytes = align_up(head.length);
   if (head.type == kNextItem) return decode_next_item(at, head, available, context, frame);
+  if (head.type == kItems) return decode_items(at, head, available, frame, extra);
   if (available < kSizeOf<IdHeader>) return Fault::cut_short;  // the smallest of all the others
   frame.type = static_cast<TaskFrameType>(head.type);
   switch (frame.type) {
@@ -157,6 +180,29 @@ Fault decode_result(const std::byte* at, std::size_t available, const ResultCont
   frame.item = header.item;
   frame.run_time = Nanos(static_cast<Nanos::rep>(header.run_time_ns));
   return decode_payload(at, head, kSizeOf<ResultHeader>, frame.payload);
+}
+
+CopiedDones copy_next_dones(const std::byte* at, std::size_t available, std::uint32_t limit, MutableByteSpan into) {
+  CopiedDones copied;
+  std::byte* to = into.data();
+  std::byte* const end = to + into.size();
+  while (copied.count < limit && available - copied.frame_bytes >= kHeadSize) {
+    const std::byte* frame = at + copied.frame_bytes;
+    const std::uint64_t word = read_word(frame);
+    const std::size_t size = std::size_t{low_of(word)} - kHeadSize;  // a length below a head's becomes huge
+    if (static_cast<std::uint8_t>(word >> 32) != kNextDone || size > kInlineLimit) break;
+    const std::size_t padded = align_up(size);
+    if (padded > available - copied.frame_bytes - kHeadSize || pack::kPrefix + padded > static_cast<std::size_t>(end - to)) break;
+    pack::put_prefix(to, size);
+    // Whole words, the padding too (the next record overwrites it): no call for what is mostly two of them.
+    for (std::size_t i = 0; i < padded; i += 8) put_word(to + pack::kPrefix + i, read_word(frame + kHeadSize + i));
+    to += pack::kPrefix + size;
+    copied.short_times += word >> 40;
+    copied.frame_bytes += kHeadSize + padded;
+    ++copied.count;
+  }
+  copied.pack_bytes = static_cast<std::size_t>(to - into.data());
+  return copied;
 }
 
 }  // namespace holdfast::ring::frame

@@ -7,6 +7,7 @@
 //   head      | length u32 (head + body, without padding) | type u8 | form u8 | slot u16 |
 //   item      | head (slot = chunk's slot) | item u32 | low half of the chunk id u32 | payload |
 //   next item | head (slot) | payload |   the item behind the one before (or the first behind its chunk's frame), of the same slot
+//   items     | head (slot) | first item u32 | low half of the chunk id u32 | count u32 | 0 u32 | records |   see pack.hpp
 //   chunk     | head (slot) | count u32 | call_mode u16 | flags u16 | chunk u64 | job u64 | function u64 | tag u32 | 0 u32 |
 //   function  | head | function u64 | payload |          forget_function, buffer_gone: | head | id u64 |
 //   result    | head | item u32 | 0 u32 | chunk u64 | run time u64 (ns) | payload |
@@ -32,6 +33,7 @@ namespace holdfast::ring::frame {
 
 inline constexpr std::uint8_t kPad = 0xff;
 inline constexpr std::uint8_t kNextItem = 6;                          // beside TaskFrameType's
+inline constexpr std::uint8_t kItems = 7;                             // beside TaskFrameType's: the channel hands them out one by one
 inline constexpr std::uint8_t kNextDone = 4;                          // beside ResultKind's
 inline constexpr std::uint64_t kMaxPayload = std::uint64_t{1} << 47;  // an address space
 
@@ -71,6 +73,23 @@ struct ItemHeader {
   Words<kWords> pack() const { return {head.pack(), join(item, chunk_low)}; }
   static ItemHeader unpack(const Words<kWords>& words) {
     return {.head = Head::unpack(words[0]), .item = low_of(words[1]), .chunk_low = high_of(words[1])};
+  }
+};
+struct ItemsHeader {
+  static constexpr std::size_t kWords = 3;
+  Head head;
+  std::uint32_t first = 0;
+  std::uint32_t chunk_low = 0;
+  std::uint32_t count = 0;
+  std::uint32_t reserved = 0;
+
+  Words<kWords> pack() const { return {head.pack(), join(first, chunk_low), join(count, reserved)}; }
+  static ItemsHeader unpack(const Words<kWords>& words) {
+    return {.head = Head::unpack(words[0]),
+            .first = low_of(words[1]),
+            .chunk_low = high_of(words[1]),
+            .count = low_of(words[2]),
+            .reserved = high_of(words[2])};
   }
 };
 struct ChunkHeader {
@@ -187,6 +206,7 @@ enum class Fault : std::uint8_t {
   chunk_word,  // a chunk word that the worker alone cannot have made
   run_time,
   context,  // a short frame without the frame it refers to
+  record,   // an items frame whose records do not fill it exactly
 };
 const char* describe(Fault fault);
 
@@ -240,9 +260,22 @@ inline Form form_of(const PayloadRef& payload) { return payload.buffer != 0 ? Fo
 struct TaskExtra {
   std::uint32_t tag = 0;     // chunk
   bool names_chunk = false;  // item: `frame.chunk` holds the low half of the chunk's id, to be checked; else 0. The channel completes it.
+  std::uint32_t count = 0;   // items: how many records; `frame` is the first of them, without its payload. 0: a frame of one
+  ByteSpan records;          // items: not checked yet (pack::Reader does)
   std::size_t bytes = 0;
 };
 Fault decode_task(const std::byte* at, std::size_t available, const TaskContext& context, TaskFrame& frame, TaskExtra& extra);
 Fault decode_result(const std::byte* at, std::size_t available, const ResultContext& context, ResultFrame& frame, std::size_t& bytes);
+
+/// What copy_next_dones() took.
+struct CopiedDones {
+  std::uint32_t count = 0;
+  std::size_t frame_bytes = 0;    // of the frames, with padding
+  std::size_t pack_bytes = 0;     // written to `into`
+  std::uint64_t short_times = 0;  // sum of the run times, in kShortRunTimeUnit
+};
+/// The next-done frames from `at` on, at most `limit`, their payloads copied into `into` as a pack (pack.hpp). Stops before the first frame
+/// that is another one, makes no sense (decode_result says why) or does not fit. Each head is read once, the payloads never looked at.
+CopiedDones copy_next_dones(const std::byte* at, std::size_t available, std::uint32_t limit, MutableByteSpan into);
 
 }  // namespace holdfast::ring::frame

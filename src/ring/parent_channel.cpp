@@ -48,6 +48,7 @@ struct ParentChannel::Impl {
 
   Result<PackedChunk> check_word(std::uint32_t slot);
   bool push_id(TaskFrameType type, std::uint64_t id);
+  std::uint32_t slot_of(ChunkId chunk);
 
   UniqueFd fd;
   std::shared_ptr<sys::Mapping> mapping;
@@ -158,15 +159,36 @@ bool ParentChannel::push_chunk(ChunkId chunk, JobId job, FunctionId function, st
   return true;
 }
 
+std::uint32_t ParentChannel::Impl::slot_of(ChunkId chunk) {
+  if (slots[last_item_slot].chunk != chunk) {  // rare: back to a chunk that could not be pushed whole
+    std::uint32_t slot = 0;
+    while (slot < kChunkSlots && !(slots[slot].used && slots[slot].chunk == chunk)) ++slot;
+    HF_CHECK(slot < kChunkSlots);
+    last_item_slot = slot;
+  }
+  return last_item_slot;
+}
+
+bool ParentChannel::push_items(ChunkId chunk, std::uint32_t first, std::uint32_t count, ByteSpan records) {
+  HF_CHECK(count > 0 && records.size() <= kInlineLimit);
+  const std::uint32_t slot = impl_->slot_of(chunk);
+  constexpr std::size_t kHeader = frame::kSizeOf<frame::ItemsHeader>;
+  const std::size_t bytes = frame::align_up(kHeader + records.size());
+  std::byte* at = impl_->tasks.reserve(bytes);
+  if (at == nullptr) return false;
+  const frame::Head head{
+      .length = static_cast<std::uint32_t>(kHeader + records.size()), .type = frame::kItems, .slot = static_cast<std::uint16_t>(slot)};
+  frame::put_header(
+      at, frame::ItemsHeader{.head = head, .first = first, .chunk_low = static_cast<std::uint32_t>(chunk), .count = count, .reserved = 0});
+  std::memcpy(at + kHeader, records.data(), records.size());
+  impl_->tasks.advance(bytes);
+  impl_->context = frame::behind_item(slot, first + count - 1);
+  return true;
+}
+
 bool ParentChannel::push_item(ChunkId chunk, std::uint32_t item, const PayloadRef& payload) {
   HF_CHECK(payload.inline_bytes.size() <= kInlineLimit);
-  if (impl_->slots[impl_->last_item_slot].chunk != chunk) {  // rare: back to a chunk that could not be pushed whole
-    std::uint32_t slot = 0;
-    while (slot < kChunkSlots && !(impl_->slots[slot].used && impl_->slots[slot].chunk == chunk)) ++slot;
-    HF_CHECK(slot < kChunkSlots);
-    impl_->last_item_slot = slot;
-  }
-  const std::uint32_t slot = impl_->last_item_slot;
+  const std::uint32_t slot = impl_->slot_of(chunk);
   const bool is_next = impl_->context.expects(slot, item);
   const std::size_t size = is_next ? frame::kHeadSize : frame::kSizeOf<frame::ItemHeader>;
   const std::size_t bytes = frame::cost(size, payload);
@@ -273,6 +295,25 @@ Result<std::optional<ResultFrame>> ParentChannel::next_result() {
   my.fault = fault;
   out = protocol_error(fault, "ring.next_result", my.worker_index);
   return out;
+}
+
+ParentChannel::DoneRun ParentChannel::take_done_run(std::uint32_t limit, MutableByteSpan into) {
+  Impl& my = *impl_;
+  DoneRun run;
+  if (my.fault != Fault::none || my.answered.chunk == 0 || my.tasks.head_was_nonsense()) return run;
+  limit = std::min(limit, kMaxChunkItems - std::min(my.answered.next_item, kMaxChunkItems));
+  while (run.count < limit) {
+    RingReader::Piece piece;
+    if (my.results.peek(piece) != Fault::none || piece.at == nullptr) break;  // next_result() looks again, and says what is wrong
+    const auto copied = frame::copy_next_dones(piece.at, piece.available, limit - run.count, into.subspan(run.pack_bytes));
+    if (copied.count == 0) break;
+    my.results.advance(copied.frame_bytes);
+    my.answered.next_item += copied.count;
+    run.count += copied.count;
+    run.pack_bytes += copied.pack_bytes;
+    run.run_time += Nanos(static_cast<Nanos::rep>(copied.short_times * frame::kShortRunTimeUnit));
+  }
+  return run;
 }
 
 void ParentChannel::pop_result() {

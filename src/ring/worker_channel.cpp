@@ -14,6 +14,7 @@
 #include "ring/byte_ring.hpp"
 #include "ring/frame.hpp"
 #include "ring/layout.hpp"
+#include "ring/pack.hpp"
 #include "ring/wait.hpp"
 #include "sys/fork_mark.hpp"
 #include "sys/memfd.hpp"
@@ -53,7 +54,8 @@ struct WorkerChannel::Impl {
 
   bool has_order(std::uint32_t order) const { return (page.orders.load(std::memory_order_seq_cst) & order) != 0; }
   bool foreign() const { return !mark.in_original(); }
-  Fault complete(TaskFrame& task, const frame::TaskExtra& extra);
+  Fault complete(const frame::TaskExtra& extra);
+  Fault next_record();
   void put_result_head(std::byte* at, const ResultFrame& frame, std::size_t header, std::uint32_t length);
 
   struct Slot {
@@ -69,8 +71,12 @@ struct WorkerChannel::Impl {
   RingWriter results;
   std::array<Slot, kChunkSlots> slots{};  // as the chunk frames told
   frame::TaskContext context;             // behind the last frame released
-  frame::TaskContext pending;             // behind the one that next_task() returned
-  std::size_t current = 0;                // bytes of that one
+  frame::TaskContext pending;             // behind the one that `task` is from
+  std::size_t current = 0;                // bytes of that one; 0: none is looked at
+  TaskFrame task;                         // what next_task() returned
+  bool task_stands = false;               // and it has not been released
+  pack::Reader records;                   // of an items frame: behind `task`
+  std::uint32_t records_left = 0;         // items of that frame behind `task`
   frame::ResultContext answered;          // behind the last result written
   std::size_t reserved = 0;               // payload bytes that begin_result() promised
   std::byte* reserved_at = nullptr;
@@ -106,8 +112,9 @@ bool WorkerChannel::still_owner() const { return !impl_->foreign(); }
 // --- tasks ---
 
 /// What a frame says only in connexion with its chunk's: the slot table. An item frame gets its chunk's full id.
-Fault WorkerChannel::Impl::complete(TaskFrame& task, const frame::TaskExtra& extra) {
+Fault WorkerChannel::Impl::complete(const frame::TaskExtra& extra) {
   pending = context;
+  records_left = 0;
   if (task.type == TaskFrameType::chunk) {
     slots[task.slot] = {.chunk = task.chunk, .tag = extra.tag};
     pending = frame::behind_chunk(task.slot);
@@ -115,42 +122,56 @@ Fault WorkerChannel::Impl::complete(TaskFrame& task, const frame::TaskExtra& ext
     const Slot& slot = slots[task.slot];
     if (slot.chunk == 0 || (extra.names_chunk && static_cast<std::uint32_t>(slot.chunk) != task.chunk)) return Fault::chunk;
     task.chunk = slot.chunk;
-    pending = frame::behind_item(task.slot, task.item);
+    pending = frame::behind_item(task.slot, task.item + std::max(extra.count, 1U) - 1);
+    if (extra.count != 0) {
+      records = pack::Reader(extra.records);
+      records_left = extra.count;
+      return next_record();
+    }
   }
   return Fault::none;
 }
 
-Result<std::optional<TaskFrame>> WorkerChannel::next_task() {
+/// `task` gets the payload of the next record of its frame.
+Fault WorkerChannel::Impl::next_record() {
+  if (!records.next(task.payload.inline_bytes)) return Fault::record;
+  task.payload.size = task.payload.inline_bytes.size();
+  if (--records_left == 0 && !records.at_end()) return Fault::record;
+  return Fault::none;
+}
+
+Result<const TaskFrame*> WorkerChannel::next_task() {
   constexpr const char* kOperation = "ring.next_task";
   Impl& my = *impl_;
-  static constexpr std::optional<TaskFrame> kFresh(std::in_place);  // as in ParentChannel::next_result()
-  Result<std::optional<TaskFrame>> out(kFresh);
-  if (my.foreign()) {
-    out = Error{ErrorCode::closed, 0, kOperation, "this process is a fork of the worker, not the worker"};
-    return out;
-  }
-  RingReader::Piece piece;
-  Fault fault = my.tasks.peek(piece);
-  if (fault == Fault::none) {
-    if (piece.at == nullptr) {
-      out->reset();
-      return out;
-    }
+  if (my.foreign()) return Error{ErrorCode::closed, 0, kOperation, "this process is a fork of the worker, not the worker"};
+  if (my.task_stands) return &my.task;
+  Fault fault = Fault::none;
+  if (my.records_left != 0) {
+    ++my.task.item;
+    fault = my.next_record();
+  } else {
+    RingReader::Piece piece;
+    fault = my.tasks.peek(piece);
+    if (fault == Fault::none && piece.at == nullptr) return nullptr;
     frame::TaskExtra extra;
-    fault = frame::decode_task(piece.at, piece.available, my.context, **out, extra);
-    if (fault == Fault::none) fault = my.complete(**out, extra);
+    my.task = TaskFrame{};
+    if (fault == Fault::none) fault = frame::decode_task(piece.at, piece.available, my.context, my.task, extra);
+    if (fault == Fault::none) fault = my.complete(extra);
     my.current = extra.bytes;
-    if (fault == Fault::none) return out;
   }
-  out = Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
-  return out;
+  if (fault != Fault::none) {
+    return Error{ErrorCode::protocol_error, 0, kOperation, std::string("the task ring holds ") + frame::describe(fault)};
+  }
+  my.task_stands = true;
+  return &my.task;
 }
 
 void WorkerChannel::release_task() {
-  if (impl_->foreign()) return;
-  impl_->tasks.advance(std::exchange(impl_->current, 0));
-  impl_->context = impl_->pending;
-  impl_->tasks.release_quietly();
+  Impl& my = *impl_;
+  if (my.foreign() || !std::exchange(my.task_stands, false) || my.records_left != 0) return;
+  my.tasks.advance(std::exchange(my.current, 0));
+  my.context = my.pending;
+  my.tasks.release_quietly();
 }
 
 bool WorkerChannel::claim(std::uint32_t slot, std::uint32_t item) {

@@ -40,7 +40,7 @@ int TaskLoop::run() {
       exit_code_ = 1;  // the pool's own memory is damaged: nothing can be trusted here any more
       break;
     }
-    if (!frame.value()) {
+    if (frame.value() == nullptr) {
       if (closed) break;
       if (idle() == Step::leave) break;
       continue;

@@ -205,10 +205,10 @@ class RingChannelAlone : public ::testing::Test {
 
 TEST_F(RingChannelAlone, ShowsNothingBeforeCommit) {
   ASSERT_TRUE(parent().push_function(4, inline_payload(bytes_of("pickled"))));
-  EXPECT_FALSE(worker().next_task().value().has_value());
+  EXPECT_EQ(worker().next_task().value(), nullptr);
   parent().commit_tasks();
-  const auto task = worker().next_task().value();
-  ASSERT_TRUE(task.has_value());
+  const TaskFrame* task = worker().next_task().value();
+  ASSERT_NE(task, nullptr);
   EXPECT_EQ(task->type, TaskFrameType::function);
   EXPECT_EQ(task->function, 4u);
   EXPECT_TRUE(same(task->payload.inline_bytes, bytes_of("pickled")));
@@ -233,7 +233,7 @@ TEST_F(RingChannelAlone, EveryKindOfTaskFrameArrivesAsItWasSent) {
   ASSERT_TRUE(parent().push_buffer_gone(77));
   parent().commit_tasks();
   std::vector<TaskFrame> frames;
-  while (auto task = worker().next_task().value()) {
+  while (const TaskFrame* task = worker().next_task().value()) {
     frames.push_back(*task);
     worker().release_task();
   }
@@ -265,7 +265,7 @@ TEST_F(RingChannelAlone, AbandonedFramesAreNeverSeenAndTheirSlotIsFree) {
   ASSERT_TRUE(parent().push_item(1, 0, inline_payload(bytes_of("old"))));
   parent().abandon_pushed();
   parent().commit_tasks();
-  EXPECT_FALSE(worker().next_task().value().has_value());
+  EXPECT_EQ(worker().next_task().value(), nullptr);
   ASSERT_TRUE(parent().push_chunk(2, 1, 1, 0, 1, 0, 0));
   parent().commit_tasks();
   EXPECT_EQ(worker().next_task().value()->chunk, 2u);
@@ -280,7 +280,7 @@ TEST_F(RingChannelAlone, FullTaskRingRefusesAndTakesAgainOnceRead) {
   EXPECT_LT(parent().task_room(), 2 * ParentChannel::item_cost(inline_payload(payload)));
   parent().commit_tasks();
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(worker().next_task().value().has_value());
+    ASSERT_NE(worker().next_task().value(), nullptr);
     worker().release_task();
   }
   EXPECT_TRUE(parent().push_item(1, pushed, inline_payload(payload)));
@@ -316,7 +316,7 @@ TEST_F(RingChannelAlone, ItemsOfTwoChunksMayMixAndFramesInBetweenBeAbandoned) {
   ASSERT_TRUE(parent().push_item(3, 1, inline_payload(pattern(31, 3))));
   parent().commit_tasks();
   std::vector<std::uint64_t> seen;
-  while (auto task = worker().next_task().value()) {
+  while (const TaskFrame* task = worker().next_task().value()) {
     ASSERT_EQ(worker().next_task().value()->item, task->item);  // looked at twice: the same
     if (task->type == TaskFrameType::item) {
       seen.push_back(task->chunk * 10 + task->item);

@@ -124,7 +124,7 @@ TEST(RingTaskFrame, EachNonsenseIsNamed) {
   EXPECT_EQ(Bytes(16).put(frame::ItemHeader{.head = {.length = 24, .type = 4}}).task(), Fault::cut_short);
   EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 5}, .id = 1}).task(), Fault::none);
   EXPECT_EQ(Bytes(24).put(frame::IdHeader{.head = {.length = 24, .type = 5}, .id = 1}).task(), Fault::length);
-  EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 7}, .id = 1}).task(), Fault::type);
+  EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 8}, .id = 1}).task(), Fault::type);
 }
 
 TEST(RingShortFrame, MeansWhatTheFrameBeforeItSays) {

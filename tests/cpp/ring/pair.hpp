@@ -103,7 +103,7 @@ inline std::optional<TaskFrame> wait_task(WorkerChannel& channel) {
   for (;;) {
     auto next = channel.next_task();
     if (!next.ok()) return std::nullopt;
-    if (next->has_value()) return **next;
+    if (*next != nullptr) return **next;
     const auto wake = channel.wait_for_tasks(Nanos::max());
     if (wake == WorkerChannel::Wake::closed || wake == WorkerChannel::Wake::cancelled) return std::nullopt;
   }

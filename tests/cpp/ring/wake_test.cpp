@@ -46,7 +46,7 @@ TYPED_TEST(RingWake, CommitOnTheWorkersWayToSleepWakesIt) {
     for (;;) {
       const auto task = channel.next_task();
       if (!task.ok()) return 2;
-      if (task->has_value()) {
+      if (*task != nullptr) {
         channel.release_task();
         channel.count_item_done();
         continue;

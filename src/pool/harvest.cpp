@@ -1,0 +1,44 @@
+// What: see harvest.hpp.
+#include "pool/harvest.hpp"
+
+#include <utility>
+
+namespace holdfast::pool {
+
+Harvest::Harvest(ItemIndex first, std::vector<OutcomeSlot>&& slots, Failures&& failures)
+    : first_(first), slots_(std::move(slots)), failures_(std::move(failures)) {}
+
+Harvest::Harvest(OutcomeRuns&& runs, Failures&& failures) : runs_(std::move(runs)), failures_(std::move(failures)) {
+  runs_->sort_for_reading();
+}
+
+ByteSpan Harvest::bytes() {
+  if (!runs_) return slots_[index_].payload.bytes();
+  if (const ByteSpan record = runs_->read(index_); record.data() != nullptr) return record;
+  const Payload* payload = runs_->other(index_);
+  return payload == nullptr ? ByteSpan{} : payload->bytes();
+}
+
+void Harvest::drop() {
+  Payload* payload = runs_ ? runs_->other(index_) : &slots_[index_].payload;
+  if (payload != nullptr) payload->reset();
+}
+
+Settled Harvest::take() {
+  Settled out;
+  out.item = item();
+  out.kind = kind();
+  if (Payload* payload = runs_ ? runs_->other(index_) : &slots_[index_].payload; payload != nullptr)
+    out.payload = std::move(*payload);
+  else if (out.kind == OutcomeKind::done)
+    out.payload = Payload::copy(bytes());
+  if (!runs_) slots_[index_].read = true;
+  if (const auto failure = failures_.find(out.item); failure != failures_.end()) {
+    out.failure = failure->second.kind;
+    out.attempts = failure->second.attempts;
+    out.report = std::move(failure->second.report);
+  }
+  return out;
+}
+
+}  // namespace holdfast::pool
