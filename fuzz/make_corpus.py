@@ -127,7 +127,7 @@ def control_messages() -> None:
         "zygote_hello": (1 + 4, message(4)),
         "started": (1 + 4, message(5)),
         "start_failed": (1, message(6, a=11)),
-        "reaped": (1, message(7, a=9, usage=(1000, 2000, 1 << 26))),
+        "exited": (1, message(7, a=9, usage=(1000, 2000, 1 << 26))),
         "hello": (2, message(8, a=1, b=101)),
         "hello_for_everybody": (2, message(8, a=1, b=1)),
         "ready": (2, message(9)),

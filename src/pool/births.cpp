@@ -1,5 +1,5 @@
 // What: how workers come to be: the request to the zygote, its answers, the worker's own messages until (and after) it is ready.
-// Part of Engine::Impl (engine_impl.hpp); runs in the supervisor, start_worker() also in a submitting thread.
+// Part of Engine::Impl (engine_impl.hpp); runs in the supervisor, zygote_lost() also in the thread that ends the pool.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -20,39 +20,57 @@ constexpr int kMessagesAtOnce =
     512;  // more than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up
 }  // namespace
 
-/// A fresh ring and socket for a worker that is to be born. An error: no descriptors, no memory.
-Status Engine::Impl::make_line(Worker& worker) {
-  auto channel = ring::ParentChannel::create({}, worker.index);
-  if (!channel) return std::move(channel).error();
-  auto pair = sys::socketpair_seqpacket();
-  if (!pair) return std::move(pair).error();
-  worker.channel = *std::move(channel);
+/// Gives a worker that is to be born its line.
+Status Engine::Impl::take_line(Worker& worker, Line&& line) {
+  worker.channel = std::move(line.channel);
   worker.empty_ring_room = worker.channel->task_room();
-  worker.socket = std::move(pair->a);
-  worker.zygote_end = std::move(pair->b);
+  worker.socket = std::move(line.socket);
+  worker.zygote_end = std::move(line.worker_end);
   worker.start_sent = false;
   worker.results = std::make_shared<ResultBuffers>(buffers, worker.channel, options.keep_buffer_bytes);
   return epoll.add(worker.socket.get(), tag(Source::worker_socket, worker.id), sys::kReadable);
 }
 
-void Engine::Impl::start_wanted() {
-  for (const WorkerId id : std::exchange(wanted, {})) {
-    if (ending)
-      scheduler.worker_start_failed(id, sys::now());  // nobody is born any more
-    else
-      start_worker(id);
+/// Makes the workers that the scheduler has asked for. Their lines are made without the mutex: that takes longer than all else in a death, and a
+/// waiter who was woken by one would run into it.
+void Engine::Impl::start_wanted(Lock& lock) {
+  while (!wanted.empty()) {
+    const WorkerId id = wanted.front();
+    if (ending) {  // nobody is born any more
+      wanted.erase(wanted.begin());
+      scheduler.worker_start_failed(id, sys::now());
+      continue;
+    }
+    const auto index = static_cast<std::uint32_t>(std::find(by_index.begin(), by_index.end(), nullptr) - by_index.begin());
+    lock.unlock();
+    std::optional<Error> failure;
+    {
+      const std::lock_guard guard(birth);
+      auto made = Line::make(index);
+      if (made)
+        newborn_line = *std::move(made);
+      else
+        failure = std::move(made).error();
+    }
+    lock.lock();
+    auto line = std::exchange(newborn_line, std::nullopt);
+    if (wanted.empty() || wanted.front() != id) continue;  // called off meanwhile
+    if (ending) continue;
+    wanted.erase(wanted.begin());
+    start_worker(id, index, std::move(line), failure);
   }
   run_actions();  // a start that failed at once
 }
 
-void Engine::Impl::start_worker(WorkerId id) {
-  std::uint32_t index = 0;
-  while (index < by_index.size() && by_index[index] != nullptr) ++index;
+void Engine::Impl::start_worker(WorkerId id, std::uint32_t index, std::optional<Line>&& line, std::optional<Error> failure) {
   auto worker = std::make_unique<Worker>(id, index, next_identity++);
-  if (auto made = make_line(*worker); !made) {  // a failed start like any other, tried again after a pause
+  if (line) {
+    if (auto taken = take_line(*worker, *std::move(line)); !taken) failure = taken.error();
+  }
+  if (failure) {  // no descriptors, no memory: a failed start like any other, tried again after a pause
     ExitReport report;
     report.cause = Cause::failed_start;
-    report.detail = made.error().message();
+    report.detail = failure->message();
     last_start_failure = std::move(report);
     ++counts.failed_starts;
     scheduler.worker_start_failed(id, sys::now());
@@ -65,7 +83,6 @@ void Engine::Impl::start_worker(WorkerId id) {
   if (index == by_index.size()) by_index.push_back(nullptr);
   by_index[index] = worker.get();
   workers.emplace(id, std::move(worker));
-  wake_supervisor();  // a deadline has come closer
 }
 
 /// Sends `start`, once there is a zygote to send it to; a new zygote is asked again for those that never got a pid.
@@ -138,16 +155,11 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
         worker->start_deadline = sys::now();
       }
       break;
-    case ring::MessageType::reaped:
-      if (worker == nullptr || worker->life != Worker::Life::dying) break;
-      if (message.a >= 0) {
-        worker->raw_status = static_cast<int>(message.a);
-        worker->status_known = true;
-        worker->report.cpu_user_s = static_cast<double>(message.utime_us) / 1e6;
-        worker->report.cpu_system_s = static_cast<double>(message.stime_us) / 1e6;
-        worker->report.peak_rss_bytes = message.maxrss_bytes;
-      }
-      finish_worker(*worker);
+    case ring::MessageType::exited:
+      if (worker != nullptr)
+        on_exited(*worker, message);
+      else  // given up or abandoned before its end
+        launcher.send({.type = ring::MessageType::reap, .worker = message.worker, .pid = message.pid, .a = 1}, {});
       break;
     default: break;  // not on this route: check_message has refused it
   }
@@ -270,8 +282,10 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   if (worker.socket) epoll.remove(worker.socket.get());
   worker.eof_check_at = kNever;
   worker.results->worker_gone();
-  if (auto made = make_line(worker); !made) {
-    worker.start_error = made.error().message();
+  auto line = Line::make(worker.index);
+  const Status taken = line ? take_line(worker, *std::move(line)) : Status(std::move(line).error());
+  if (!taken) {
+    worker.start_error = taken.error().message();
     worker.start_deadline = sys::now();
   }
 }
@@ -308,7 +322,7 @@ void Engine::Impl::zygote_lost() {
     worker->closing = true;
     worker->cancelled = true;
     worker->channel->set_cancelled();
-    if (worker->life == Worker::Life::dying) worker->reap_deadline = sys::now();  // nobody will answer
+    if (worker->life == Worker::Life::dying) worker->exited_deadline = sys::now();  // nobody will answer
   }
   for (const WorkerId id : unborn) {
     Worker& worker = *find_worker(id);

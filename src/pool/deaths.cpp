@@ -1,8 +1,9 @@
 // What: how a worker's end becomes an exit report and outcomes. Part of Engine::Impl (engine_impl.hpp); runs in the supervisor.
 //
-// The order (design.md section 4, "A death"): the pidfd is readable -> raw status from /proc/<pid>/stat, which the unreaped zombie holds ->
-// its group is killed, while the zombie keeps the group's number from being recycled -> what it committed is drained -> the zygote is
-// told to reap and answers with rusage (waited for at most kReapWait) -> the scheduler hears what was begun and not answered.
+// The order (design.md section 4, "A death"): its pidfd is readable, and at the same time the zygote, its parent, says `exited` with status and
+// rusage (waited for at most kExitedWait; then /proc/<pid>/stat has the status) -> what it committed is drained -> its group is killed, while the
+// zombie keeps the group's number from being recycled -> the zygote may reap -> the scheduler hears what was begun and not answered -> the
+// waiters are woken -> the replacement is made.
 #include <csignal>
 
 #include "core/exit_cause.hpp"
@@ -14,7 +15,7 @@
 namespace holdfast::pool {
 
 namespace {
-constexpr Nanos kReapWait = std::chrono::milliseconds(100);
+constexpr Nanos kExitedWait = std::chrono::milliseconds(100);
 constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);  // an exit closes the socket a little before the pidfd tells
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
@@ -24,6 +25,7 @@ Worker* Engine::Impl::find_worker(WorkerId id) {
   return found == workers.end() ? nullptr : found->second.get();
 }
 
+/// The zygote has not told in time: it is dead, stopped, or has lost the status to somebody in its process.
 void Engine::Impl::read_exit_status(Worker& worker) {
   const auto stat = sys::read_stat(worker.pid);
   if (stat && stat->state == 'Z') {
@@ -31,38 +33,59 @@ void Engine::Impl::read_exit_status(Worker& worker) {
     worker.status_known = true;
     worker.report.cpu_user_s = sys::ticks_to_seconds(stat->utime_ticks);
     worker.report.cpu_system_s = sys::ticks_to_seconds(stat->stime_ticks);
-    // Only a group that this very zombie is a member of: its number cannot have been recycled.
-    if (stat->pgrp != worker.group && stat->pgrp != worker.pid) worker.group = 0;
-    if (stat->pgrp == worker.pid) worker.group = worker.pid;  // setsid() in a task
     return;
   }
-  worker.group = 0;
   if (const auto status = sys::pidfd_exit_status(worker.pidfd.get())) {  // somebody else has reaped it
     worker.raw_status = *status;
     worker.status_known = true;
   }
 }
 
-void Engine::Impl::on_worker_exit(Worker& worker) {
-  if (worker.life == Worker::Life::dying) return;
-  worker.life = Worker::Life::dying;
-  worker.evidence_at = sys::now();
-  epoll.remove(worker.pidfd.get());
-  read_exit_status(worker);
-  if (worker.socket) read_worker_remains(worker);
-  drain_worker(worker);
-  // It may have died between taking the drainer's flag and ringing: others' results would lie there.
-  if (drainer_job != nullptr && !bell.drainer_announced()) bell.ring_from_parent();
-  const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
-  if ((!clean || options.kill_children_on_recycle) && worker.group > 1) (void)sys::kill_group(worker.group, SIGKILL);
-  if (!launcher.connected()) {
-    finish_worker(worker);
-    return;
+/// The zygote's word about an end. It is believed about the end itself only if the pidfd agrees.
+void Engine::Impl::on_exited(Worker& worker, const ring::Message& message) {
+  if (worker.exit_told || message.pid != worker.pid || !worker.pidfd || !sys::pidfd_exited(worker.pidfd.get())) return;
+  worker.exit_told = true;
+  if (message.a >= 0) {
+    worker.raw_status = static_cast<int>(message.a);
+    worker.status_known = true;
+    worker.report.cpu_user_s = static_cast<double>(message.utime_us) / 1e6;
+    worker.report.cpu_system_s = static_cast<double>(message.stime_us) / 1e6;
+    worker.report.peak_rss_bytes = message.maxrss_bytes;
   }
-  worker.reap_deadline = worker.evidence_at + kReapWait;
-  launcher.send(
-      {.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = clean && !options.kill_children_on_recycle ? 0 : 1},
-      {});
+  on_worker_exit(worker);
+}
+
+/// It has ended: its pidfd says so, or the zygote, whichever is read first. The other's word makes the second call, or the deadline does.
+void Engine::Impl::on_worker_exit(Worker& worker) {
+  if (worker.life != Worker::Life::dying) {
+    worker.life = Worker::Life::dying;
+    worker.evidence_at = sys::now();
+    worker.exited_deadline = worker.evidence_at + kExitedWait;
+    epoll.remove(worker.pidfd.get());
+    if (worker.socket) read_worker_remains(worker);
+    drain_worker(worker);
+    // It may have died between taking the drainer's flag and ringing: others' results would lie there.
+    if (drainer_job != nullptr && !bell.drainer_announced()) bell.ring_from_parent();
+  }
+  if (worker.exit_told || !launcher.connected()) bury(worker);
+}
+
+/// The rest of an end: what the process left behind is ended, too; then the zombie may go, and the death is told.
+void Engine::Impl::bury(Worker& worker) {
+  if (!worker.status_known) read_exit_status(worker);
+  const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
+  const bool with_leftovers = !clean || options.kill_children_on_recycle;
+  if (with_leftovers) kill_group_of(worker);
+  launcher.send({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = with_leftovers ? 1 : 0}, {});
+  finish_worker(worker);
+}
+
+/// Only the group that this very zombie is a member of: its number cannot be another's, as long as the zombie is there.
+void Engine::Impl::kill_group_of(const Worker& worker) {
+  const auto group = sys::group_of(worker.pid);
+  const bool held = sys::pidfd_send_signal(worker.pidfd.get(), 0).ok();        // not reaped, so the pid was its own a moment ago
+  const bool own = group && (*group == worker.group || *group == worker.pid);  // the latter: setsid() in a task
+  if (held && own && *group > 1) (void)sys::kill_group(*group, SIGKILL);
 }
 
 /// What it said before it died: a failed initializer's text above all.

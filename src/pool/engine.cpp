@@ -326,10 +326,12 @@ std::vector<KilledItem> Engine::killed_items() {
 
 void Engine::lock_for_fork() {
   impl_->mutex.lock();
+  impl_->birth.lock();
   for (auto& [id, worker] : impl_->workers) worker->results->lock_for_fork();
 }
 void Engine::unlock_after_fork() {
   for (auto& [id, worker] : impl_->workers) worker->results->unlock_after_fork();
+  impl_->birth.unlock();
   impl_->mutex.unlock();
 }
 
@@ -342,6 +344,7 @@ void Engine::after_fork_in_child() {
     worker->channel->close_fd();
     worker->results->forked_child();
   }
+  impl_->newborn_line.reset();
   impl_->launcher.close_all();
 }
 

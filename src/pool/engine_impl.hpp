@@ -50,6 +50,10 @@ struct Engine::Impl {
   const UniqueFd parent_pidfd;
   const std::shared_ptr<ring::BufferPool> buffers;
 
+  // --- of the supervisor, while it makes a line without `mutex`; a fork of the host waits for it ---
+  std::mutex birth;
+  std::optional<Line> newborn_line;  // until it is a worker's
+
   // --- guarded ---
   std::mutex mutex;
   sys::Epoll epoll;
@@ -147,11 +151,11 @@ struct Engine::Impl {
   void hand_over_drainer();
 
   // --- births.cpp ---
-  Status make_line(Worker& worker);
-  void start_wanted();
+  Status take_line(Worker& worker, Line&& line);
+  void start_wanted(Lock& lock);
   /// A worker that is to go before the supervisor has made it: it is never made. False: it exists (or never was wanted).
   bool call_off_birth(WorkerId id);
-  void start_worker(WorkerId id);
+  void start_worker(WorkerId id, std::uint32_t index, std::optional<Line>&& line, std::optional<Error> failure);
   void settle_unborn(Worker& worker);
   void request_start(Worker& worker);
   void on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds);
@@ -164,7 +168,10 @@ struct Engine::Impl {
   void worker_ready(Worker& worker);
 
   // --- deaths.cpp ---
+  void on_exited(Worker& worker, const ring::Message& message);
   void on_worker_exit(Worker& worker);
+  void bury(Worker& worker);
+  static void kill_group_of(const Worker& worker);
   void read_worker_remains(Worker& worker);
   void on_socket_closed(Worker& worker);
   void check_after_eof(Worker& worker);

@@ -26,7 +26,7 @@ void Engine::Impl::supervise() {
     }
     handle_deadlines(sys::now());
     notify();
-    start_wanted();
+    start_wanted(lock);
     notify();
     check_ended();
     const Time now = sys::now();
@@ -40,9 +40,9 @@ void Engine::Impl::supervise() {
     const int got = count ? *count : 0;
     for (int i = 0; i < got; ++i) handle_event(events[static_cast<std::size_t>(i)]);
     if (got == 0 && scheduler.unsettled_in_all() != 0) drain_all();
-    tell_forgotten();
     run_actions();
     notify();
+    tell_forgotten();
   }
 }
 
@@ -71,7 +71,7 @@ void Engine::Impl::handle_deadlines(Time now) {
   if (zygote_stop_deadline <= now) zygote_overdue();
   std::vector<WorkerId> due;
   for (auto& [id, worker] : workers) {
-    if (std::min({worker->start_deadline, worker->reap_deadline, worker->abandon_at, worker->eof_check_at}) <= now) due.push_back(id);
+    if (std::min({worker->start_deadline, worker->exited_deadline, worker->abandon_at, worker->eof_check_at}) <= now) due.push_back(id);
   }
   for (const WorkerId id : due) {
     Worker& worker = *find_worker(id);
@@ -80,7 +80,7 @@ void Engine::Impl::handle_deadlines(Time now) {
       if (find_worker(id) == nullptr) continue;  // dead, and reported at once: there is no zygote to ask
     }
     if (worker.life == Worker::Life::dying) {
-      if (worker.reap_deadline <= now || !launcher.connected()) finish_worker(worker);
+      if (worker.exited_deadline <= now || !launcher.connected()) bury(worker);
     } else if (worker.abandon_at <= now) {
       worker.report.detail = "it did not die after SIGKILL (frozen, or in an uninterruptible system call); abandoned";
       finish_worker(worker);
@@ -119,7 +119,7 @@ Time Engine::Impl::next_wakeup(Time now) {
   Time next = std::min({scheduler.next_deadline(), ladder.deadline(), zygote_stop_deadline});
   bool waits_for_room = launcher.has_backlog();
   for (auto& [id, worker] : workers) {
-    next = std::min({next, worker->start_deadline, worker->reap_deadline, worker->abandon_at, worker->eof_check_at});
+    next = std::min({next, worker->start_deadline, worker->exited_deadline, worker->abandon_at, worker->eof_check_at});
     waits_for_room = waits_for_room || worker->wants_room;
   }
   if (waits_for_room) {

@@ -1,7 +1,17 @@
 // What: see worker.hpp.
 #include "pool/worker.hpp"
 
+#include "sys/socket.hpp"
+
 namespace holdfast::pool {
+
+Result<Line> Line::make(std::uint32_t worker_index) {
+  auto channel = ring::ParentChannel::create({}, worker_index);
+  if (!channel) return std::move(channel).error();
+  auto pair = sys::socketpair_seqpacket();
+  if (!pair) return std::move(pair).error();
+  return Line{*std::move(channel), std::move(pair->a), std::move(pair->b)};
+}
 
 ChunkInFlight* Worker::find_chunk(ChunkId chunk) {
   for (ChunkInFlight& each : chunks) {  // results come in the order sent: nearly always the first

@@ -41,13 +41,21 @@ struct ChunkInFlight {
 
 class ResultBuffers;
 
+/// What a worker is born with: its ring and its socket.
+struct Line {
+  std::unique_ptr<ring::ParentChannel> channel;
+  UniqueFd socket;      // our end
+  UniqueFd worker_end;  // until the worker has it
+  static Result<Line> make(std::uint32_t worker_index);
+};
+
 class Worker {
  public:
   enum class Life : std::uint8_t {
     requested,  // `start` sent, or waiting to be sent
     enrolled,   // hello came
     ready,      // initializer done
-    dying,      // pidfd fired; waiting for the zygote's `reaped`
+    dying,      // it has ended: pidfd or zygote said so; waiting for the zygote's `exited`, if that has not come
   };
 
   Worker(WorkerId worker_id, std::uint32_t worker_index, std::int64_t worker_identity)
@@ -85,10 +93,11 @@ class Worker {
   Cause stop_cause = Cause::none;  // the pool sent SIGTERM (terminate)
   Time requested_at{0};
   Time start_deadline = kNever;
-  Time evidence_at{0};  // first sign of its death
-  Time reap_deadline = kNever;
-  Time eof_check_at = kNever;  // its socket ended: look then whether it is still our worker
-  Time abandon_at = kNever;    // SIGKILL was sent: no sign of death by then = abandoned
+  Time evidence_at{0};            // first sign of its death
+  Time exited_deadline = kNever;  // dying: until when the zygote's word is waited for
+  Time eof_check_at = kNever;     // its socket ended: look then whether it is still our worker
+  Time abandon_at = kNever;       // SIGKILL was sent: no sign of death by then = abandoned
+  bool exit_told = false;         // the zygote's `exited` has come
   bool status_known = false;
   int raw_status = 0;
   std::uint64_t items_run = 0;

@@ -36,12 +36,12 @@ constexpr Range kPositive{.low = 1, .high = kTop};
 
 constexpr Row kRows[] = {
     {.type = MessageType::start, .route = Route::pool_to_zygote, .descriptors = 2, .names_worker = true},
-    {.type = MessageType::reap, .route = Route::pool_to_zygote, .pid = kPid, .a = {.low = 0, .high = 1}},
+    {.type = MessageType::reap, .route = Route::pool_to_zygote, .names_worker = true, .pid = kPid, .a = {.low = 0, .high = 1}},
     {.type = MessageType::stop_zygote, .route = Route::pool_to_zygote},
     {.type = MessageType::zygote_hello, .route = Route::zygote_to_pool, .descriptors = 1, .pid = kPid},
     {.type = MessageType::started, .route = Route::zygote_to_pool, .descriptors = 1, .names_worker = true, .pid = kPid},
     {.type = MessageType::start_failed, .route = Route::zygote_to_pool, .names_worker = true, .a = kNatural},
-    {.type = MessageType::reaped, .route = Route::zygote_to_pool, .pid = kPid, .a = {.low = -1, .high = 0xffff}},
+    {.type = MessageType::exited, .route = Route::zygote_to_pool, .names_worker = true, .pid = kPid, .a = {.low = -1, .high = 0xffff}},
     {.type = MessageType::hello, .route = Route::worker_to_pool, .pid = kPid, .b = kGroup},
     {.type = MessageType::ready, .route = Route::worker_to_pool},
     {.type = MessageType::init_failed, .route = Route::worker_to_pool, .a = {.low = 0, .high = kMaxErrorText}},

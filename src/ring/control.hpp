@@ -4,8 +4,8 @@
 // A worker's birth: pool --start{worker, ...; fds: worker's socket, ring memfd}--> zygote forks (or forks + execs) the child,
 // opens its pidfd (no race: the zygote alone reaps, and only on the pool's word) and answers started{worker, pid; fds: pidfd}.
 // The child enrols and says hello on its socket; after the initializer it says ready, or init_failed and exits.
-// A worker's death: pidfd fires in the pool -> status from /proc/<pid>/stat -> kill(-pgid) -> drain -> reap{pid} to the zygote ->
-// reaped{pid, status, rusage} (waited for at most 100 ms).
+// A worker's death: the zygote, its parent, says exited{worker, pid, status, rusage} unasked and leaves the zombie alone, which holds the pid and
+// the group's number; the pool drains, kills the group and answers reap{pid}: then the zombie goes, and what the worker left behind.
 #pragma once
 
 #include <cstddef>
@@ -20,14 +20,14 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 
 enum class MessageType : std::uint32_t {
   // pool -> zygote
-  start = 1,    // worker, a = identity number for names; fds: [worker socket, ring memfd]
-  reap,         // pid, a = 1: also kill and reap what that worker left behind (daemonised, setsid)
+  start = 1,  // worker, a = identity number for names; fds: [worker socket, ring memfd]
+  reap,  // worker, pid: the pool signals it no more; one that lives is killed. a = 1: what it left behind goes, too (daemonised, setsid)
   stop_zygote,  // leave when told: no more starts; kills remaining children and exits 0
   // zygote -> pool
   zygote_hello,  // pid; fds: [pidfd of the zygote]
   started,       // worker, pid; fds: [pidfd of the worker]
   start_failed,  // worker, a = errno, b = step
-  reaped,        // pid, a = raw wait status, utime_us, stime_us, maxrss_bytes; a = -1: it was no child
+  exited,        // worker, pid, a = raw wait status (-1: somebody else has taken it), utime_us, stime_us, maxrss_bytes; once for each
   // worker -> pool
   hello,           // pid, a = kProtocolVersion, b = process group id
   ready,           // initializer done

@@ -72,6 +72,12 @@ Status kill_group(int pgid, int signal) {
   return ok_status();
 }
 
+Result<int> group_of(int pid) {
+  const int group = ::getpgid(pid);
+  if (group < 0) return last_error("getpgid");
+  return group;
+}
+
 Status kill_process(int pid, int signal) {
   if (pid <= 1) return Error{ErrorCode::invalid_argument, 0, "kill_process", "pid " + std::to_string(pid)};
   if (::kill(pid, signal) != 0) return last_error("kill");

@@ -31,6 +31,8 @@ Status kill_process(int pid, int signal);
 
 int own_pid();
 int own_group();
+/// The process group of `pid`, also of a zombie, which the caller (or its zygote) holds.
+Result<int> group_of(int pid);
 /// The processors this process may run on, >= 1.
 std::uint32_t usable_cpus();
 /// pthread_atfork: `prepare` before each fork() of this process, then `parent` in it and `child` in the new one. For ever.

@@ -20,11 +20,11 @@ constexpr Nanos kEndLimit = std::chrono::seconds(10);
 
 }  // namespace
 
-void Brood::add(int pid, UniqueFd pidfd, Origin origin) { workers_.insert_or_assign(pid, Worker{std::move(pidfd), std::move(origin)}); }
+void Brood::add(int pid, Worker worker) { workers_.insert_or_assign(pid, std::move(worker)); }
 
-int Brood::pidfd_of(int pid) const {
+Brood::Worker* Brood::find(int pid) {
   const auto found = workers_.find(pid);
-  return found == workers_.end() ? -1 : found->second.pidfd.get();
+  return found == workers_.end() ? nullptr : &found->second;
 }
 
 Origin Brood::remove(int pid, bool left_alone) {

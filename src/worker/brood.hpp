@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <optional>
 #include <unordered_map>
 
 #include "base/types.hpp"
@@ -18,8 +19,16 @@ namespace holdfast::worker {
 
 class Brood {
  public:
-  void add(int pid, UniqueFd pidfd, Origin origin);
-  int pidfd_of(int pid) const;  // -1: no worker of ours
+  struct Worker {
+    WorkerId id = 0;
+    UniqueFd pidfd;
+    Origin origin;
+    bool end_told = false;       // the pool has been told of its end
+    std::optional<bool> burial;  // the pool gave it up before its end: it is reaped then. True: with what it left behind
+  };
+
+  void add(int pid, Worker worker);
+  Worker* find(int pid);  // nullptr: no worker of ours
   /// A worker was reaped. `left_alone`: what it started may stay.
   Origin remove(int pid, bool left_alone);
 
@@ -32,10 +41,6 @@ class Brood {
   void forget();
 
  private:
-  struct Worker {
-    UniqueFd pidfd;
-    Origin origin;
-  };
   enum class Owner { dead, other, nobody };
   Owner owner_of(int orphan, const Origin& dead) const;
 

@@ -29,8 +29,7 @@ using ring::MessageType;
 constexpr std::uint64_t kPoolTag = 1;
 constexpr std::uint64_t kParentTag = 2;
 constexpr std::uint64_t kChildTag = 3;
-// `reap` comes after the pidfd has fired, so the worker is a zombie already; the bound is for a pool that asks too early.
-constexpr Nanos kReapLimit = std::chrono::milliseconds(200);
+constexpr std::uint64_t kWorkerTag = std::uint64_t{1} << 32;  // and its pid in the lower half
 constexpr Nanos kOrphanDelay = std::chrono::milliseconds(2);
 // Steps of start_failed (its field b).
 constexpr std::int64_t kStepMessage = 1;
@@ -56,7 +55,10 @@ class Zygote {
   bool handle_message();
   void start(const Message& request, std::vector<UniqueFd> fds);
   [[noreturn]] void become_worker(WorkerSeed&& seed);
+  void worker_ended(int pid);
+  bool tell_end(int pid, Brood::Worker& worker);
   void reap(const Message& request);
+  void bury(int pid, bool with_leftovers);
   void answer(const Message& message, std::span<const int> fds = {});
   void start_failed(const Message& request, int err_no, std::int64_t step);
 
@@ -102,9 +104,9 @@ Status Zygote::say_hello() {
 
 // One round; false = leave. The parent's death goes first: nothing else matters then.
 bool Zygote::serve_once() {
-  std::array<sys::Event, 4> events;
-  // The end of a child brings two events at about the same time: SIGCHLD here, and the pool's `reap`, for whose answer somebody waits. So the
-  // look for ended orphans, a scan of /proc, comes when nothing else has come for a moment.
+  std::array<sys::Event, 16> events;
+  // A worker's end shows at its pidfd: it is told at once, somebody waits for the news. SIGCHLD, which comes with it, may stand for ended orphans,
+  // too: the look for those, a scan of /proc, comes when nothing else has come for a moment.
   const auto count = epoll_->wait(events, orphans_due_ ? kOrphanDelay : Nanos::max());
   if (!count.ok()) return false;
   if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
@@ -113,6 +115,7 @@ bool Zygote::serve_once() {
   for (int i = 0; i < count.value(); ++i) {
     const std::uint64_t tag = events[static_cast<std::size_t>(i)].tag;
     if (tag == kParentTag) return false;
+    if ((tag & kWorkerTag) != 0) worker_ended(static_cast<int>(tag & 0xffffffffU));
     message = message || tag == kPoolTag;
     child = child || tag == kChildTag;
   }
@@ -178,7 +181,9 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   started.pid = pid;
   const int pass[] = {pidfd.value().get()};
   answer(started, pass);
-  brood_.add(pid, std::move(pidfd).value(), std::move(origin));
+  // Without memory in the kernel for this its end is told when the pool asks for it to be reaped.
+  (void)epoll_->add(pidfd.value().get(), kWorkerTag | static_cast<std::uint32_t>(pid), sys::kReadable);
+  brood_.add(pid, {.id = request.worker, .pidfd = std::move(pidfd).value(), .origin = std::move(origin), .burial = {}});
 }
 
 // In the child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
@@ -198,24 +203,46 @@ void Zygote::become_worker(WorkerSeed&& seed) {
   sys::exit_now(code);
 }
 
-void Zygote::reap(const Message& request) {
+void Zygote::worker_ended(int pid) {
+  Brood::Worker* worker = brood_.find(pid);
+  if (worker == nullptr || !tell_end(pid, *worker) || !worker->burial) return;
+  bury(pid, *worker->burial);
+}
+
+// Without reaping: the zombie holds the pid and the group's number until the pool has done with them. False: it is alive.
+bool Zygote::tell_end(int pid, Brood::Worker& worker) {
+  if (worker.end_told) return true;
+  const auto ended = sys::wait_pidfd(worker.pidfd.get(), /*reap=*/false, /*no_hang=*/true);
+  if (ended.ok() && !ended.value().ready) return false;
   Message message;
-  message.type = MessageType::reaped;
-  message.worker = request.worker;
-  message.pid = request.pid;
-  message.a = -1;
-  const int pidfd = brood_.pidfd_of(request.pid);
-  if (pidfd < 0 || !sys::pidfd_wait_exited(pidfd, kReapLimit)) return answer(message);
-  const auto ended = sys::wait_pidfd(pidfd, /*reap=*/true, /*no_hang=*/true);
-  if (ended.ok() && ended.value().ready) {
+  message.type = MessageType::exited;
+  message.worker = worker.id;
+  message.pid = pid;
+  message.a = -1;  // the wait can fail in one way: a stranger in this process, a library's thread, has waited for our child
+  if (ended.ok()) {
     message.a = ended.value().raw_status;
     message.utime_us = ended.value().utime_us;
     message.stime_us = ended.value().stime_us;
     message.maxrss_bytes = ended.value().maxrss_bytes;
   }
-  answer(message);  // first: the pool's caller waits for it
-  const Origin origin = brood_.remove(request.pid, /*left_alone=*/request.a != 1);
-  if (request.a == 1) brood_.kill_leftovers(origin, *child_signal_);
+  answer(message);
+  worker.end_told = true;
+  epoll_->remove(worker.pidfd.get());
+  return true;
+}
+
+void Zygote::reap(const Message& request) {
+  Brood::Worker* worker = brood_.find(request.pid);
+  if (worker == nullptr || worker->id != request.worker) return;  // reaped before, and its pid perhaps another's by now
+  worker->burial = request.a == 1;
+  if (tell_end(request.pid, *worker)) return bury(request.pid, *worker->burial);
+  (void)kill_tree(request.pid);  // the pool could not watch it; its pidfd tells here when it is gone
+}
+
+void Zygote::bury(int pid, bool with_leftovers) {
+  (void)sys::wait_pidfd(brood_.find(pid)->pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // fails if a stranger has: all the same
+  const Origin origin = brood_.remove(pid, /*left_alone=*/!with_leftovers);
+  if (with_leftovers) brood_.kill_leftovers(origin, *child_signal_);
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ std::vector<Case> good_messages() {
       {"zygote_hello", Route::zygote_to_pool, 1, {.type = MessageType::zygote_hello, .pid = 5}},
       {"started", Route::zygote_to_pool, 1, {.type = MessageType::started, .worker = 1, .pid = 5}},
       {"start_failed", Route::zygote_to_pool, 0, {.type = MessageType::start_failed, .worker = 1, .a = 11, .b = 2}},
-      {"reaped", Route::zygote_to_pool, 0, {.type = MessageType::reaped, .worker = 1, .pid = 5, .a = 0x8b}},
-      {"reaped, no child", Route::zygote_to_pool, 0, {.type = MessageType::reaped, .pid = 5, .a = -1}},
+      {"exited", Route::zygote_to_pool, 0, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = 0x8b}},
+      {"exited, its status taken", Route::zygote_to_pool, 0, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = -1}},
       {"hello", Route::worker_to_pool, 0, {.type = MessageType::hello, .pid = 5, .a = kProtocolVersion, .b = 6}},
       {"ready", Route::worker_to_pool, 0, {.type = MessageType::ready, .pid = 5}},
       {"init_failed", Route::worker_to_pool, 0, {.type = MessageType::init_failed, .a = 100}},
@@ -79,7 +79,10 @@ TEST(RingControl, FieldsOutOfRangeAreRefused) {
   }
   expect_refused("pid", Route::zygote_to_pool, {.type = MessageType::started, .worker = 1, .pid = -1});
   expect_refused("worker", Route::zygote_to_pool, {.type = MessageType::started, .worker = 0, .pid = 1});
-  expect_refused("status", Route::zygote_to_pool, {.type = MessageType::reaped, .pid = 5, .a = 0x10000});
+  expect_refused("status", Route::zygote_to_pool, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = 0x10000});
+  expect_refused("nobody's end", Route::zygote_to_pool, {.type = MessageType::exited, .pid = 5, .a = 9});
+  expect_refused("nobody's burial", Route::pool_to_zygote, {.type = MessageType::reap, .pid = 5, .a = 1});
+  expect_refused("a worker that speaks as its zygote", Route::worker_to_pool, {.type = MessageType::exited, .worker = 1, .pid = 5});
   expect_refused("text", Route::worker_to_pool, {.type = MessageType::init_failed, .a = kMaxErrorText + 1});
   expect_refused("bytes", Route::worker_to_pool, {.type = MessageType::buffer_request, .a = -1});
   expect_refused("index", Route::pool_to_worker, {.type = MessageType::buffer, .a = 1, .b = 1, .c = 64});

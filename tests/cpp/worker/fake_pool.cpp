@@ -101,12 +101,12 @@ std::string FakePool::text_from(FakeWorker& worker, std::size_t size) {
   return text_of(text);
 }
 
-void FakePool::send_to_zygote(ring::MessageType type, int pid, std::int64_t a) {
+void FakePool::send_to_zygote(ring::MessageType type, WorkerId worker, int pid, std::int64_t a) {
   ring::Message message;
   message.type = type;
+  message.worker = worker;
   message.pid = pid;
   message.a = a;
-  message.worker = type == ring::MessageType::start ? 1 : 0;
   (void)sys::send_pod(line_.get(), message);  // a dead zygote shows in the answer that does not come
 }
 
@@ -140,9 +140,10 @@ std::unique_ptr<FakeWorker> FakePool::start_worker(bool ready, bool good_ring) {
 
 ring::Message FakePool::bury(FakeWorker& worker, int a) {
   must(sys::pidfd_wait_exited(worker.pidfd.get(), kPatience), "the worker did not end");
+  const ring::Message exited = next_from_zygote();
   if (a == 1 && worker.group > 1) (void)kill(-worker.group, SIGKILL);
-  send_to_zygote(ring::MessageType::reap, worker.pid, a);
-  return next_from_zygote();
+  send_to_zygote(ring::MessageType::reap, worker.id, worker.pid, a);
+  return exited;
 }
 
 ChunkId FakePool::submit(FakeWorker& worker, const std::vector<std::string>& items) {

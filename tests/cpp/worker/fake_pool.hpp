@@ -56,9 +56,9 @@ class FakePool {
   ring::Message next_from_zygote(std::vector<UniqueFd>* fds = nullptr);
   static ring::Message next_from(FakeWorker& worker);
   static std::string text_from(FakeWorker& worker, std::size_t size);
-  /// Waits for the death, kills the group, sends `reap`, returns the answer. Nothing is killed in the group when `a` is 0.
+  /// Waits for the death and for `exited`, kills the group, sends `reap`; returns `exited`. Nothing is killed in the group when `a` is 0.
   ring::Message bury(FakeWorker& worker, int a);
-  void send_to_zygote(ring::MessageType type, int pid = 0, std::int64_t a = 0);
+  void send_to_zygote(ring::MessageType type, WorkerId worker = 0, int pid = 0, std::int64_t a = 0);
   void hang_up() { line_.reset(); }
   /// Waits for the zygote's end; its raw wait status.
   int await_zygote();

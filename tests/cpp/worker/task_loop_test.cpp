@@ -105,8 +105,8 @@ TEST(TaskLoopRun, LosesOneItemWhenTheTaskEndsTheProcess) {
   auto worker = pool.start_worker();
   pool.submit(*worker, {"before", "exit", "after"});
   EXPECT_EQ(pool.next_answer(*worker).value().text, "before");
-  const auto reaped = pool.bury(*worker, 1);
-  EXPECT_EQ(WEXITSTATUS(static_cast<int>(reaped.a)), 7);
+  const auto exited = pool.bury(*worker, 1);
+  EXPECT_EQ(WEXITSTATUS(static_cast<int>(exited.a)), 7);
   EXPECT_FALSE(pool.next_answer(*worker, Nanos{0}).has_value());
   EXPECT_EQ(worker->channel->load_chunk(0).value().next, 2U) << "item 1 was begun, item 2 was not";
 }

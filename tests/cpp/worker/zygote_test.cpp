@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <csignal>
+#include <set>
 #include <stdexcept>
 
 #include "sys/pidfd.hpp"
@@ -61,41 +62,79 @@ TEST(ZygoteStart, TellsPidAndPidfdAndTheWorkerRunsAnItem) {
 
 TEST(ZygoteStart, FailsWithAReasonWhenTheDescriptorsAreMissing) {
   FakePool pool(echo);
-  pool.send_to_zygote(ring::MessageType::start, /*pid=*/0, /*a=*/1);
+  pool.send_to_zygote(ring::MessageType::start, /*worker=*/1, /*pid=*/0, /*a=*/1);
   EXPECT_EQ(pool.next_from_zygote().type, ring::MessageType::start_failed);
   EXPECT_EQ(pool.run(*pool.start_worker(), "still here").text, "still here");
+}
+
+TEST(ZygoteExited, IsToldUnaskedWithStatusAndUseOfResources) {
+  FakePool pool(echo);
+  auto worker = pool.start_worker();
+  ASSERT_EQ(kill(worker->pid, SIGKILL), 0);
+  const auto exited = pool.next_from_zygote();
+  ASSERT_EQ(exited.type, ring::MessageType::exited);
+  EXPECT_EQ(exited.worker, worker->id);
+  EXPECT_EQ(exited.pid, worker->pid);
+  EXPECT_EQ(exited.a, SIGKILL);
+  EXPECT_GT(exited.maxrss_bytes, 0);
+}
+
+TEST(ZygoteExited, IsNotToldOfAWorkerThatIsStoppedAndContinued) {
+  FakePool pool(echo);
+  auto worker = pool.start_worker();
+  for (const int signal : {SIGSTOP, SIGCONT}) ASSERT_EQ(kill(worker->pid, signal), 0);
+  EXPECT_EQ(pool.run(*worker, "going on").text, "going on");
+  ASSERT_EQ(kill(worker->pid, SIGSTOP), 0);
+  ASSERT_TRUE(eventually([&] { return sys::read_stat(worker->pid).value().state == 'T'; }));
+  auto other = pool.start_worker();  // the next word of the zygote is `started`
+  ASSERT_EQ(kill(worker->pid, SIGKILL), 0);
+  const auto exited = pool.next_from_zygote();
+  EXPECT_EQ(exited.pid, worker->pid);
+  EXPECT_EQ(exited.a, SIGKILL);
+}
+
+TEST(ZygoteExited, IsToldOnceForEachOfManyThatDieAtOnce) {
+  FakePool pool(echo);
+  std::vector<std::unique_ptr<FakeWorker>> workers;
+  for (int i = 0; i < 20; ++i) workers.push_back(pool.start_worker());  // more than one look of the zygote takes in
+  std::set<WorkerId> expected;
+  for (const auto& worker : workers) {
+    ASSERT_EQ(kill(worker->pid, SIGKILL), 0);
+    expected.insert(worker->id);
+  }
+  for (std::size_t i = 0; i < workers.size(); ++i) EXPECT_EQ(expected.erase(pool.next_from_zygote().worker), 1U);
+  EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // no second word for any of them
 }
 
 TEST(ZygoteReap, LeavesTheZombieUntilItIsToldTo) {
   FakePool pool(echo);
   auto worker = pool.start_worker();
   ASSERT_EQ(kill(worker->pid, SIGKILL), 0);
-  ASSERT_TRUE(sys::pidfd_wait_exited(worker->pidfd.get(), kPatience));
+  EXPECT_EQ(pool.next_from_zygote().type, ring::MessageType::exited);
   EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // gives the zygote every chance to reap it
   EXPECT_EQ(sys::read_stat(worker->pid).value().state, 'Z');
-  const auto reaped = pool.bury(*worker, 1);
-  ASSERT_EQ(reaped.type, ring::MessageType::reaped);
-  EXPECT_EQ(reaped.pid, worker->pid);
-  ASSERT_GE(reaped.a, 0);
-  EXPECT_EQ(WTERMSIG(static_cast<int>(reaped.a)), SIGKILL);
-  EXPECT_GT(reaped.maxrss_bytes, 0);
-  EXPECT_FALSE(sys::read_stat(worker->pid).ok());
+  pool.send_to_zygote(ring::MessageType::reap, worker->id, worker->pid, 1);
+  EXPECT_TRUE(eventually([&] { return !sys::read_stat(worker->pid).ok(); }));
 }
 
-TEST(ZygoteReap, SaysMinusOneForAStranger) {
-  FakePool pool(echo);
-  pool.send_to_zygote(ring::MessageType::reap, getpid(), 1);
-  const auto reaped = pool.next_from_zygote();
-  EXPECT_EQ(reaped.type, ring::MessageType::reaped);
-  EXPECT_EQ(reaped.a, -1);
-}
-
-TEST(ZygoteReap, SaysMinusOneForALiveWorkerAndKeepsIt) {
+TEST(ZygoteReap, LeavesStrangersAlone) {
   FakePool pool(echo);
   auto worker = pool.start_worker();
-  pool.send_to_zygote(ring::MessageType::reap, worker->pid, 1);
-  EXPECT_EQ(pool.next_from_zygote().a, -1);
+  pool.send_to_zygote(ring::MessageType::reap, worker->id, getpid(), 1);
+  pool.send_to_zygote(ring::MessageType::reap, worker->id + 1, worker->pid, 1);  // late: the pid is another worker's by now
+  EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");
   EXPECT_EQ(pool.run(*worker, "alive").text, "alive");
+}
+
+TEST(ZygoteReap, KillsOneThatLivesAndReapsItThen) {
+  FakePool pool(echo);
+  auto worker = pool.start_worker();
+  ASSERT_EQ(kill(worker->pid, SIGSTOP), 0);  // however it is
+  pool.send_to_zygote(ring::MessageType::reap, worker->id, worker->pid, 1);
+  const auto exited = pool.next_from_zygote();
+  EXPECT_EQ(exited.type, ring::MessageType::exited);
+  EXPECT_EQ(exited.pid, worker->pid);
+  EXPECT_TRUE(eventually([&] { return !sys::read_stat(worker->pid).ok(); }));
 }
 
 class ZygoteLeftovers : public ::testing::TestWithParam<const char*> {};
@@ -124,7 +163,7 @@ TEST_P(ZygoteLeftovers, OfACleanlyRecycledWorkerStayUntilThePoolEnds) {
     ASSERT_EQ(pool.bury(*recycled, 0).a, 0);
     ASSERT_EQ(kill(other->pid, SIGKILL), 0);
     ASSERT_EQ(pool.bury(*other, 1).pid, other->pid);
-    EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // the clean-up after `reaped` is over now
+    EXPECT_EQ(pool.run(*pool.start_worker(), "x").text, "x");  // the clean-up after `reap` is over now
     EXPECT_FALSE(is_gone_or_zombie(daemon));
   }
   EXPECT_TRUE(is_gone_or_zombie(daemon));
