@@ -46,7 +46,7 @@ test-cpp:  ## the C++ tests alone (dev preset)
 test-python:  ## the Python tests and the short part of the faults, with one Python (PYVER=3.12: that one)
 	@$(SETUP) packages g++ python
 	$(use_holdfast)
-	python -m pytest -q -m "not full" tests/python tests/faults
+	python -m pytest -q -m "not full" tests/tools tests/python tests/faults
 
 asan:  ## C++ tests under AddressSanitizer and UBSan
 	@$(SETUP) packages g++ python gtest spin
@@ -100,7 +100,7 @@ model:  ## check the protocol models with spin
 wheel:  ## dist/holdfast-*.whl
 	@$(SETUP) packages g++ python
 	$(use_venv)
-	pip wheel --quiet --no-deps --no-build-isolation -C build-dir="build/py-$${venv##*-}" -w dist . && ls dist/*.whl
+	pip wheel --quiet --no-deps --no-build-isolation --config-settings=build-dir="build/py-$${venv##*-}" -w dist . && ls dist/*.whl
 
 clean:  ## remove build/ and dist/
 	rm -rf build dist

@@ -28,14 +28,15 @@ need() {
 }
 
 packages() {
-  local missing=()
+  local missing=() one names
   for one in "$@"; do
-    read -r -a found <<<"$(need "$one" | tr '\n' ' ')"
-    missing+=("${found[@]}")
+    names=$(need "$one") || exit 1  # an unknown need has said so
+    # shellcheck disable=SC2206  # words are what is wanted
+    missing+=($names)
   done
   [ "${#missing[@]}" -eq 0 ] && return 0
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    fail "missing system packages, and this is not root on Debian; please run: sudo apt-get install ${missing[*]}"
+    fail "missing system packages, and this is not root on Debian; please run: sudo apt-get update && sudo apt-get install ${missing[*]}"
   fi
   say "installing ${missing[*]}"
   apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there"
@@ -105,7 +106,7 @@ holdfast() {
   touch "$stamp.new"
   # Not isolated: the same paths each time, so that the build in build/py-<version> is incremental and ccache hits.
   PATH="$dir/bin:$PATH" CMAKE_GENERATOR=Ninja "$dir/bin/pip" install -qq --disable-pip-version-check --no-build-isolation --no-deps \
-    --force-reinstall -C build-dir="build/py-$version" -C cmake.define.CMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache || true)" . >&2 ||
+    --force-reinstall --config-settings=build-dir="build/py-$version" --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache || true)" . >&2 ||
     fail "building holdfast for Python $version failed"
   mv "$stamp.new" "$stamp"
   echo "$dir"
