@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import process, spawn
+from multiprocessing import process, resource_tracker, spawn
 from typing import Any
 
 from . import _core, _zygote
@@ -47,6 +47,8 @@ class Launcher:
 
     def launch(self, core: _core.Core) -> None:
         """Start a zygote and tell the engine; no signal handler comes in between (see _zygote.launch)."""
+        if self.context.get_start_method() != "fork":
+            resource_tracker.ensure_running()  # when it starts the tracker it unblocks SIGINT and SIGTERM
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._launch(core, tuple(mask))

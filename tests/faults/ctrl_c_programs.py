@@ -159,9 +159,10 @@ def twice_with_deaf_workers() -> None:
         say("left")
 
 
-def get_again_after_swallowing() -> None:
-    """Workers that swallow it finish, get() again works, and the pool is good for more."""
-    with holdfast.Pool(2) as pool:
+def get_again_after_swallowing(method: str) -> None:
+    """Workers that swallow it finish, get() again works, the pool is good for more, and its zygote is the one it was."""
+    with holdfast.Pool(2, context=method) as pool:
+        zygote = pool.apply(os.getppid)
         results = pool.map_async(swallow, [0, 0], chunksize=1)
         say("ready")
         for _ in range(3):
@@ -171,6 +172,7 @@ def get_again_after_swallowing() -> None:
                 say("interrupted")
         say(results.get())
         say(pool.map(same, [1, 2]))
+        say(pool.apply(os.getppid) == zygote)
 
 
 def get_again_with_ignoring_workers() -> None:

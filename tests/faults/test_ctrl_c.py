@@ -53,9 +53,10 @@ def test_a_second_ctrl_c_kills_deaf_workers(tmp_path: Path) -> None:
         assert time.monotonic() - pressed < stretched(1)
 
 
-def test_get_again_after_workers_swallowed_it(tmp_path: Path) -> None:
-    """Three times; then the results are there, and the pool works on."""
-    with Terminal(tmp_path, MODULE, "get_again_after_swallowing") as program:
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_get_again_after_workers_swallowed_it(tmp_path: Path, method: str) -> None:
+    """Three times; then the results are there, and the pool works on with the same zygote, though it is in the terminal's group."""
+    with Terminal(tmp_path, MODULE, "get_again_after_swallowing", method) as program:
         program.expect("ready")
         program.armed(2)
         for count in (1, 2, 3):
@@ -66,6 +67,7 @@ def test_get_again_after_workers_swallowed_it(tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         program.expect("['done 3', 'done 3']")
         program.expect("[1, 2]")
+        program.expect("True")
         program.expect("shell: ended 0")
 
 
