@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from multiprocessing import forkserver
@@ -110,6 +112,24 @@ def test_a_fork_in_a_worker_gives_no_warning(method):
     """Python 3.12 and later warn of threads; the only other one is ours."""
     with holdfast.Pool(1, context=method) as pool:
         assert pool.apply(worker_tasks.fork_and_wait) == (3, [])
+
+
+ZYGOTE_MASK = """
+import os, sys
+import holdfast
+with holdfast.Pool(1, context=sys.argv[1]) as pool:
+    with open(f"/proc/{pool.apply(os.getppid)}/status") as file:
+        print(next(line.split()[1] for line in file if line.startswith("SigBlk")))
+"""
+
+
+def test_a_zygote_takes_no_signal(method):
+    """Also the first one of a program, whose opening starts multiprocessing's resource tracker, which unblocks two of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ZYGOTE_MASK, method], capture_output=True, text=True, timeout=50, check=True
+    )
+    unblocked = {number for number in range(1, 65) if not int(done.stdout, 16) >> (number - 1) & 1}
+    assert unblocked == {signal.SIGKILL, signal.SIGSTOP, 32, 33}  # the last two are the C library's own
 
 
 # --- the zygote -----------------------------------------------------------------------------------------------------------
