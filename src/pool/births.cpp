@@ -45,7 +45,7 @@ void Engine::Impl::start_wanted(Lock& lock) {
     lock.unlock();
     std::optional<Error> failure;
     {
-      const std::lock_guard guard(birth);
+      const std::lock_guard guard(chores);
       auto made = Line::make(index);
       if (made)
         newborn_line = *std::move(made);

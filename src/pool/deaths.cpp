@@ -16,6 +16,7 @@ namespace holdfast::pool {
 
 namespace {
 constexpr Nanos kExitedWait = std::chrono::milliseconds(100);
+constexpr Nanos kChoresPause = std::chrono::milliseconds(2);
 constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);  // an exit closes the socket a little before the pidfd tells
 constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
@@ -76,7 +77,7 @@ void Engine::Impl::bury(Worker& worker) {
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
   const bool with_leftovers = !clean || options.kill_children_on_recycle;
   if (with_leftovers) kill_group_of(worker);
-  launcher.send({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = with_leftovers ? 1 : 0}, {});
+  burials.push_back({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = with_leftovers ? 1 : 0});
   finish_worker(worker);
 }
 
@@ -233,12 +234,13 @@ void Engine::Impl::finish_worker(Worker& worker) {
     departed_order.pop_front();
   }
   unwatch(worker);
-  if (worker.results) worker.results->worker_gone();
   by_index[worker.index] = nullptr;
   std::erase(dirty, &worker);
-  workers.erase(id);  // `worker` is gone
+  corpses.push_back(std::move(workers.extract(id).mapped()));
   if (was_ready) {
     scheduler.worker_died(id, report.cause, begun, now);
+    // Somebody was waiting for this, and nothing else: he goes first. On a machine with few cores the zygote's fork would take his.
+    if (report.lost_item && scheduler.unsettled_in_all() == 0) chores_at = now + kChoresPause;
   } else {
     ++counts.failed_starts;
     last_start_failure = report;

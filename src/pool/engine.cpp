@@ -326,24 +326,21 @@ std::vector<KilledItem> Engine::killed_items() {
 
 void Engine::lock_for_fork() {
   impl_->mutex.lock();
-  impl_->birth.lock();
+  impl_->chores.lock();
   for (auto& [id, worker] : impl_->workers) worker->results->lock_for_fork();
+  for (auto& worker : impl_->corpses) worker->results->lock_for_fork();
 }
 void Engine::unlock_after_fork() {
+  for (auto& worker : impl_->corpses) worker->results->unlock_after_fork();
   for (auto& [id, worker] : impl_->workers) worker->results->unlock_after_fork();
-  impl_->birth.unlock();
+  impl_->chores.unlock();
   impl_->mutex.unlock();
 }
 
 void Engine::after_fork_in_child() {
   impl_->forked_child = true;
-  for (auto& [id, worker] : impl_->workers) {
-    worker->socket.reset();
-    worker->zygote_end.reset();
-    worker->pidfd.reset();
-    worker->channel->close_fd();
-    worker->results->forked_child();
-  }
+  for (auto& [id, worker] : impl_->workers) worker->forked_child();
+  for (auto& worker : impl_->corpses) worker->forked_child();
   impl_->newborn_line.reset();
   impl_->launcher.close_all();
 }

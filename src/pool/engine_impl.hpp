@@ -50,8 +50,8 @@ struct Engine::Impl {
   const UniqueFd parent_pidfd;
   const std::shared_ptr<ring::BufferPool> buffers;
 
-  // --- of the supervisor, while it makes a line without `mutex`; a fork of the host waits for it ---
-  std::mutex birth;
+  // --- what the supervisor makes and frees without `mutex`; a fork of the host waits for it ---
+  std::mutex chores;
   std::optional<Line> newborn_line;  // until it is a worker's
 
   // --- guarded ---
@@ -81,8 +81,12 @@ struct Engine::Impl {
   WaiterList dispatch_waiters;
   std::vector<core::Action> actions;  // reused
   std::vector<WorkerId> wanted;       // workers that the scheduler asked for, to be made by the supervisor
-  std::vector<Worker*> dirty;         // workers with uncommitted frames
-  std::vector<JobRef> touched;        // jobs with news, to be notified
+  // Chores of the supervisor, for when the waiters have been woken: births, and what a death leaves to do.
+  std::vector<ring::Message> burials;            // `reap`s to be sent
+  std::vector<std::unique_ptr<Worker>> corpses;  // their rings are unmapped, their descriptors closed
+  Time chores_at{0};                             // not before
+  std::vector<Worker*> dirty;                    // workers with uncommitted frames
+  std::vector<JobRef> touched;                   // jobs with news, to be notified
 
   Time supervisor_until{0};    // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
   bool worked_lately = false;  // items were in flight at its last look
@@ -196,6 +200,8 @@ struct Engine::Impl {
   void handle_deadlines(Time now);
   Time next_wakeup(Time now);
   void nudge_supervisor();
+  bool has_chores() const { return !wanted.empty() || !burials.empty() || !corpses.empty(); }
+  void do_chores(Lock& lock);
   void watch_time_limits();
   void wake_supervisor() { wakeup.signal(); }
 };

@@ -31,11 +31,7 @@ bool Engine::Impl::call_off_birth(WorkerId id) {
 void Engine::Impl::run_action(const core::Action& action) {
   using Kind = core::Action::Kind;
   switch (action.kind) {
-    case Kind::
-        start_worker:  // the supervisor's, after the waiters have been woken: making its ring takes longer than all the rest of a death
-      wanted.push_back(action.worker);
-      wake_supervisor();
-      break;
+    case Kind::start_worker: wanted.push_back(action.worker); break;  // one of the supervisor's chores; nudge_supervisor() follows
     case Kind::send: send_chunk(action); break;
     case Kind::take_back: take_back(action); break;
     case Kind::settle: settle_range(action.settle); break;

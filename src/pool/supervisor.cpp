@@ -26,7 +26,7 @@ void Engine::Impl::supervise() {
     }
     handle_deadlines(sys::now());
     notify();
-    start_wanted(lock);
+    if (has_chores() && (ending || chores_at <= sys::now())) do_chores(lock);
     notify();
     check_ended();
     const Time now = sys::now();
@@ -44,6 +44,21 @@ void Engine::Impl::supervise() {
     notify();
     tell_forgotten();
   }
+}
+
+/// What takes longer than all the rest of a death, after the waiters have been woken.
+void Engine::Impl::do_chores(Lock& lock) {
+  for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
+  if (auto dead = std::exchange(corpses, {}); !dead.empty()) {
+    lock.unlock();
+    {
+      const std::lock_guard guard(chores);
+      for (auto& worker : dead) worker->results->worker_gone();
+      dead.clear();
+    }
+    lock.lock();
+  }
+  start_wanted(lock);
 }
 
 void Engine::Impl::handle_event(const sys::Event& event) {
@@ -130,6 +145,7 @@ Time Engine::Impl::next_wakeup(Time now) {
     commit_dirty();
     next = std::min(next, now + kRoomLook);
   }
+  if (has_chores()) next = std::min(next, chores_at);
   // An idle pool sleeps for ever, but only after a whole look without work: a stream of single calls must not wake this thread each time.
   const bool working = scheduler.unsettled_in_all() != 0;
   if (working || std::exchange(worked_lately, false))
@@ -142,7 +158,8 @@ Time Engine::Impl::next_wakeup(Time now) {
 void Engine::Impl::nudge_supervisor() {
   const bool too_deep = scheduler.unsettled_in_all() != 0 &&
                         (supervisor_until == kNever || (scheduler.has_time_limits() && supervisor_until > sys::now() + kTimeLimitLook));
-  if (too_deep || scheduler.next_deadline() < supervisor_until) {
+  if (scheduler.unsettled_in_all() != 0) chores_at = Time{0};  // there is work for the worker that is to be made
+  if (too_deep || scheduler.next_deadline() < supervisor_until || (has_chores() && chores_at < supervisor_until)) {
     supervisor_until = Time{0};  // woken: once is enough
     wake_supervisor();
   }

@@ -1,6 +1,7 @@
 // What: see worker.hpp.
 #include "pool/worker.hpp"
 
+#include "pool/result_buffers.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
@@ -11,6 +12,14 @@ Result<Line> Line::make(std::uint32_t worker_index) {
   auto pair = sys::socketpair_seqpacket();
   if (!pair) return std::move(pair).error();
   return Line{*std::move(channel), std::move(pair->a), std::move(pair->b)};
+}
+
+void Worker::forked_child() {
+  socket.reset();
+  zygote_end.reset();
+  pidfd.reset();
+  channel->close_fd();
+  results->forked_child();
 }
 
 ChunkInFlight* Worker::find_chunk(ChunkId chunk) {

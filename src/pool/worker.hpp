@@ -107,6 +107,8 @@ class Worker {
   std::uint64_t announced_item = ~std::uint64_t{0};  // last (chunk, item) told to the scheduler as started
   ExitReport report;
 
+  /// In a forked child of the host: closes what is the parent's.
+  void forked_child();
   ChunkInFlight* find_chunk(ChunkId chunk);
   bool busy() const { return !chunks.empty(); }
   std::size_t staged() const {
