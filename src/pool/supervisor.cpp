@@ -46,19 +46,19 @@ void Engine::Impl::supervise() {
   }
 }
 
-/// What takes longer than all the rest of a death, after the waiters have been woken.
+/// What takes longer than all the rest of a death, after the waiters have been woken. Births go first: there may be work for them.
 void Engine::Impl::do_chores(Lock& lock) {
-  for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
-  if (auto dead = std::exchange(corpses, {}); !dead.empty()) {
-    lock.unlock();
-    {
-      const std::lock_guard guard(chores);
-      for (auto& worker : dead) worker->results->worker_gone();
-      dead.clear();
-    }
-    lock.lock();
-  }
   start_wanted(lock);
+  for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
+  auto dead = std::exchange(corpses, {});
+  if (dead.empty()) return;
+  lock.unlock();
+  {
+    const std::lock_guard guard(chores);
+    for (auto& worker : dead) worker->results->worker_gone();
+    dead.clear();
+  }
+  lock.lock();
 }
 
 void Engine::Impl::handle_event(const sys::Event& event) {
