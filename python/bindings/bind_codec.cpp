@@ -5,6 +5,7 @@
 #include "bindings.hpp"
 #include "codec.hpp"
 #include "errors.hpp"
+#include "types.hpp"
 
 namespace holdfast::python {
 namespace {
@@ -42,7 +43,7 @@ PyObject* decode_function(PyObject*, PyObject* bytes) { return decode_with(bytes
 PyObject* decode_guarded_function(PyObject*, PyObject* bytes) { return decode_with(bytes, decode_guarded); }
 
 PyMethodDef methods[] = {
-    {"encode", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(encode_function)), METH_FASTCALL,
+    {"encode", method(encode_function), METH_FASTCALL,
      "encode(object, main_by_value=False, /)\n--\n\nThe payload bytes of one object, as they travel to a worker."},
     {"decode", decode_function, METH_O, "decode(payload, /)\n--\n\nThe object of one payload. Runs what its pickle says."},
     {"decode_guarded", decode_guarded_function, METH_O,

@@ -280,12 +280,8 @@ void iterator_dealloc(PyObject* object) {
   Py_DECREF(type);
 }
 
-PyObject* refuse_new(PyTypeObject* type, PyObject*, PyObject*) {
-  return PyErr_Format(PyExc_TypeError, "%s objects are made by a Pool", type->tp_name);
-}
-
 PyMethodDef iterator_methods[] = {
-    {"next", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(iterator_next)), METH_VARARGS | METH_KEYWORDS,
+    {"next", method(iterator_next), METH_VARARGS | METH_KEYWORDS,
      "next(timeout=None)\n--\n\nThe next result; multiprocessing.TimeoutError when it is not there after *timeout* seconds."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -232,18 +232,20 @@ PyObject* core_broken(PyObject* object, PyObject*) {
   return made == nullptr ? nullptr : Py_BuildValue("(s#N)", reason.data(), static_cast<Py_ssize_t>(reason.size()), made);
 }
 
-PyObject* core_workers(PyObject* object, PyObject*) {
-  const std::vector<pool::WorkerInfo> workers = as_core(object)->engine->workers();
-  PyObject* list = PyList_New(static_cast<Py_ssize_t>(workers.size()));
-  for (std::size_t i = 0; list != nullptr && i < workers.size(); ++i) {
-    PyObject* worker = worker_tuple(workers[i]);
-    if (worker == nullptr)
-      Py_CLEAR(list);
-    else
-      PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), worker);
+/// A list of make(entry) for each entry; nullptr when one of them failed. Appended to, for `make` may run Python code, which must not find a
+/// list with holes.
+template <class Entry>
+PyObject* list_of(const std::vector<Entry>& entries, PyObject* (*make)(const Entry&)) {
+  PyObject* list = PyList_New(0);
+  for (std::size_t i = 0; list != nullptr && i < entries.size(); ++i) {
+    PyObject* made = make(entries[i]);
+    if (made == nullptr || PyList_Append(list, made) != 0) Py_CLEAR(list);
+    Py_XDECREF(made);
   }
   return list;
 }
+
+PyObject* core_workers(PyObject* object, PyObject*) { return list_of(as_core(object)->engine->workers(), worker_tuple); }
 
 PyObject* core_worker_info(PyObject* object, PyObject* number) {
   const unsigned long worker = PyLong_AsUnsignedLong(number);
@@ -270,40 +272,19 @@ PyObject* killed_tuple(const pool::KilledItem& killed) {
   return Py_BuildValue("(NINN)", function, static_cast<unsigned int>(killed.call_mode), payload, report);
 }
 
-PyObject* core_killed_items(PyObject* object, PyObject*) {
-  const std::vector<pool::KilledItem> killed = as_core(object)->engine->killed_items();
-  PyObject* list = PyList_New(0);
-  for (std::size_t i = 0; list != nullptr && i < killed.size(); ++i) {
-    PyObject* tuple = killed_tuple(killed[i]);
-    if (tuple == nullptr || PyList_Append(list, tuple) != 0) Py_CLEAR(list);
-    Py_XDECREF(tuple);
-  }
-  return list;
-}
+PyObject* core_killed_items(PyObject* object, PyObject*) { return list_of(as_core(object)->engine->killed_items(), killed_tuple); }
 
-/// The reports of the workers that died under items, retried or not, without those that the pool itself stopped. Once the pool is aborted the list stays as it is, and all its errors
-/// share it.
+/// The reports of the workers that died under items, retried or not, without those that the pool itself stopped. Once the pool is aborted the
+/// list stays as it is, and all its errors share it.
 PyObject* core_death_reports(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   if (self->deaths != nullptr) return Py_NewRef(self->deaths);
   const bool final = self->engine->state() == pool::EngineState::aborted;
   std::vector<ExitReport> deaths = self->engine->deaths();
   std::erase_if(deaths, [](const ExitReport& report) { return report.cause == Cause::stopped_by_pool; });
-  PyObject* list = PyList_New(static_cast<Py_ssize_t>(deaths.size()));
-  for (std::size_t i = 0; list != nullptr && i < deaths.size(); ++i) {
-    PyObject* report = report_object(deaths[i]);
-    if (report == nullptr)
-      Py_CLEAR(list);
-    else
-      PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), report);
-  }
+  PyObject* list = list_of(deaths, report_object);
   if (final && list != nullptr && self->deaths == nullptr) self->deaths = Py_NewRef(list);
   return list;
-}
-
-template <class Function>
-PyCFunction method(Function* function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 PyMethodDef core_methods[] = {

@@ -313,14 +313,10 @@ void result_dealloc(PyObject* object) {
   Py_DECREF(type);
 }
 
-PyObject* refuse_new(PyTypeObject* type, PyObject*, PyObject*) {
-  return PyErr_Format(PyExc_TypeError, "%s objects are made by a Pool", type->tp_name);
-}
-
 PyMethodDef result_methods[] = {
-    {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_get)), METH_VARARGS | METH_KEYWORDS,
+    {"get", method(result_get), METH_VARARGS | METH_KEYWORDS,
      "get(timeout=None)\n--\n\nThe result, waiting for it; raises what the task raised, or how it was lost."},
-    {"wait", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(result_wait)), METH_VARARGS | METH_KEYWORDS,
+    {"wait", method(result_wait), METH_VARARGS | METH_KEYWORDS,
      "wait(timeout=None)\n--\n\nWaits until the result is there or *timeout* seconds are over."},
     {"ready", result_ready, METH_NOARGS, "ready()\n--\n\nWhether the call has completed."},
     {"successful", result_successful, METH_NOARGS, "successful()\n--\n\nWhether it completed without an error; ValueError when not ready."},

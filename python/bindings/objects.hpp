@@ -14,6 +14,7 @@
 
 #include "codec.hpp"
 #include "pool/engine.hpp"
+#include "types.hpp"
 
 namespace holdfast::python {
 
@@ -137,11 +138,5 @@ PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject*
                      const PolicyObject* policy, bool is_map);
 PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, const PolicyObject* policy, bool unordered);
 PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_size);
-
-/// tp_alloc for our heap types, checked.
-template <class Object>
-Object* allocate(PyTypeObject* type) {
-  return reinterpret_cast<Object*>(type->tp_alloc(type, 0));
-}
 
 }  // namespace holdfast::python

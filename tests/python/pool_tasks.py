@@ -70,12 +70,17 @@ def sleep(seconds):
     return seconds
 
 
-def die_until(path_and_limit):
-    """Die as often as the limit says, counting in a file; then return the number of runs."""
-    path, limit = path_and_limit
+def count_run(path):
+    """Which run this is: each puts a byte into a file."""
     with Path(path).open("ab") as file:
         file.write(b"x")
-    runs = Path(path).stat().st_size
+    return Path(path).stat().st_size
+
+
+def die_until(path_and_limit):
+    """Die as often as the limit says; then return the number of runs."""
+    path, limit = path_and_limit
+    runs = count_run(path)
     if runs <= limit:
         os.kill(os.getpid(), signal.SIGKILL)
     return runs
@@ -83,9 +88,7 @@ def die_until(path_and_limit):
 
 def raise_until(path_and_limit):
     path, limit = path_and_limit
-    with Path(path).open("ab") as file:
-        file.write(b"x")
-    runs = Path(path).stat().st_size
+    runs = count_run(path)
     if runs <= limit:
         raise OSError(f"run {runs}")
     return runs
