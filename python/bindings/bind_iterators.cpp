@@ -171,10 +171,10 @@ class Reading {
   bool nested_;
 };
 
-/// The job has no further item: what the input raised, an early end of the pool, or the plain end. Always nullptr.
+/// The job has no further item: what the input raised, an early end of the pool, a fork, or the plain end. Always nullptr.
 PyObject* end_of_items(IteratorObject* self) {
   FeedObject* feed = as_feed(self->feed);
-  if (!self->over && !feed->done) {
+  if (!self->over && (!feed->done || engine_of(self->core).in_forked_child())) {
     self->over = true;
     restore_exception(ended_error(as_core(self->core)));
     return nullptr;

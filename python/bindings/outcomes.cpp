@@ -121,6 +121,7 @@ PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Set
 }
 
 PyObject* ended_error(CoreObject* core) {
+  if (core->engine->in_forked_child()) return or_error(call_errors("in_forked_child", PyTuple_New(0)));
   pool::Settled settled;
   settled.kind = core->engine->state() == pool::EngineState::aborted ? OutcomeKind::aborted : OutcomeKind::terminated;
   return failure_object(core, TaskInfo{}, settled);

@@ -69,6 +69,8 @@ class HoldfastError(Exception):
 class WorkerDiedError(HoldfastError, BrokenProcessPool):
     """The worker ended under the task, and no retry was left (or none was asked for).
 
+    The text is made when it is asked for: the news of a death must not wait for its wording.
+
     Attributes:
         report: The whole evidence, an :class:`ExitReport`.
         task: Which task was lost, a :class:`Task`.
@@ -78,6 +80,22 @@ class WorkerDiedError(HoldfastError, BrokenProcessPool):
     report: ExitReport | None = None
     task: Task | None = None
     attempts: int = 0
+
+    @property
+    def args(self) -> tuple[Any, ...]:  # a plain attribute in its base
+        """As on every exception: its text, alone in a tuple."""
+        given: tuple[Any, ...] = BaseException.args.__get__(self)  # type: ignore[attr-defined]  # a C property
+        return given or (_died_text(self),)
+
+    @args.setter
+    def args(self, value: tuple[Any, ...]) -> None:
+        BaseException.args.__set__(self, value)  # type: ignore[attr-defined]  # as above
+
+    def __str__(self) -> str:
+        return super().__str__() or _died_text(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.args))})"
 
     @property
     def cause(self) -> str | None:
@@ -191,25 +209,29 @@ _SUGGESTIONS = {
 
 def _died(kind: str, report: ExitReport | None, attempts: int, task: Task) -> WorkerDiedError:
     if kind == "timed_out":
-        cls: type[WorkerDiedError] = TaskTimeoutError
+        error: WorkerDiedError = TaskTimeoutError()
     elif report is not None and report.cause in ("oom_killed", "memory_limit"):
-        cls = OutOfMemoryError
+        error = OutOfMemoryError()
     else:
-        cls = WorkerDiedError
-    runs = f"attempt {attempts}" if attempts else "attempt 1"
+        error = WorkerDiedError()
+    error.report, error.task, error.attempts = report, task, attempts
+    return error
+
+
+def _died_text(error: WorkerDiedError) -> str:
+    report, task = error.report, error.task or "a task"
+    runs = f"attempt {error.attempts or 1}"
     if report is None:
         text = f"the worker ended while running {task} ({runs})."
         advice = ""
     else:
         text = f"worker {report.pid} {report.describe()}, {report.runtime_s:.2f} s after its start, while running {task} ({runs})."
         advice = " " + _SUGGESTIONS.get(report.cause, "")
-    policy = "on_timeout" if kind == "timed_out" else "on_death"
-    error = cls(
+    policy = "on_timeout" if isinstance(error, TaskTimeoutError) else "on_death"
+    return (
         f"{text} That task has no result; no other task is affected and the pool stays usable.{advice.rstrip()}"
         f' To run such tasks again use {policy}="retry", to go on without them {policy}="skip".'
     )
-    error.report, error.task, error.attempts = report, task, attempts
-    return error
 
 
 def _aborted(core: Core, task: Task) -> PoolAbortedError:
@@ -257,6 +279,14 @@ def failure(
     if kind == "aborted":
         return _aborted(core, task)
     return PoolTerminatedError(f"the pool was terminated before {task} was done; its result will never come")
+
+
+def in_forked_child() -> PoolTerminatedError:
+    """Make the exception for a wait in a forked child of the pool's process. Called by the extension (outcomes.cpp)."""
+    return PoolTerminatedError(
+        "this is a forked child: the pool belongs to its parent, and its results arrive there. Open a pool in this process, "
+        "or hand over results that are there before the fork"
+    )
 
 
 def aborted_by(error: BaseException, core: Core) -> BaseException:

@@ -235,7 +235,11 @@ def test_a_signal_handler_s_exception_ends_the_wait():
 
 
 def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool):
-    """A child that closes, terminates or drops it does not disturb the parent's."""
+    """A child that closes, terminates or drops it does not disturb the parent's; what is still to come is an error there, at once."""
+    done = pool.map_async(tasks.square, range(3))
+    done.get(30)
+    slow = pool.apply_async(tasks.sleep, (1.0,))
+    iterators = [pool.imap(tasks.same, range(3)), pool.imap_unordered(tasks.same, iter(int, 1))]
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -244,11 +248,16 @@ def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool):
             pool.join()
             with pytest.raises(ValueError, match="Pool not running"):
                 pool.apply_async(tasks.same, (1,))
+            for wait in (slow.get, slow.wait, *(iterator.next for iterator in iterators)):
+                with pytest.raises(holdfast.PoolTerminatedError, match="forked child"):
+                    wait(20)
+            assert done.get() == [0, 1, 4]
             code = 0
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert pool.map(tasks.square, range(5)) == [0, 1, 4, 9, 16]
+    assert slow.get(30) == 1.0 and list(iterators[0]) == [0, 1, 2] and next(iterators[1]) == 0
 
 
 def test_the_exit_of_a_forked_child_leaves_the_workers_alone():

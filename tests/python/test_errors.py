@@ -65,6 +65,20 @@ def test_the_others_can_be_pickled(error):
     assert type(back) is type(error) and str(back) == str(error) and back.args == error.args
 
 
+def test_a_death_is_worded_when_it_is_asked_for():
+    """The text says all that the attributes say, wherever people look for it; a copy says the same."""
+    error = holdfast.WorkerDiedError()
+    error.report, error.task, error.attempts = REPORT, Task("f", 3), 2
+    text = str(error)
+    for part in ("worker 123", "SIGKILL", "1.50 s", "f, item 3", "attempt 2", 'on_death="retry"'):
+        assert part in text
+    assert error.args == (text,) and repr(error) == f"WorkerDiedError({text!r})"
+    back = pickle.loads(pickle.dumps(error))
+    assert (str(back), back.args) == (text, (text,))
+    error.args = ("other", 1)
+    assert error.args == ("other", 1) and "on_timeout" in str(holdfast.TaskTimeoutError())
+
+
 def test_a_report_describes_itself():
     """In words, without guessing."""
     assert REPORT.exitcode == -9 and REPORT.signal_name == "SIGKILL"
