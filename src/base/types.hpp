@@ -12,6 +12,8 @@ using Nanos = std::chrono::nanoseconds;
 /// A point on CLOCK_MONOTONIC, as nanoseconds since its start. The pure core gets it as an argument.
 using Time = std::chrono::nanoseconds;
 inline constexpr Time kNever = Time::max();
+/// `time` + `span`; kNever where that would be beyond the end of the clock (a wait of centuries).
+constexpr Time after(Time time, Nanos span) { return span >= kNever - time ? kNever : time + span; }
 
 using ByteSpan = std::span<const std::byte>;
 using MutableByteSpan = std::span<std::byte>;

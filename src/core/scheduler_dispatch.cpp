@@ -30,7 +30,7 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
   // One chunk of one item counts too: it may not have begun, at a worker that is stopped (SIGSTOP) or has not got the processor.
   const bool has_more = worker.at_work() && worker.chunks > 0 && worker.answers_due == 0 && !worker.nothing_to_take;
   stealable.set(worker, has_more);
-  if (has_more && !worker.stalled) watch(later(worker.last_progress, stall()));
+  if (has_more && !worker.stalled) watch(after(worker.last_progress, stall()));
 }
 
 // Idle workers come first, then hungry ones in turn, a chunk at a time: few chunks are spread wide, many are stacked deep.
@@ -160,7 +160,7 @@ void Scheduler::Impl::steal(Time now) {
   if (victim == nullptr) {
     // Looking is O(workers), and at the end of a job it would be done for each item that finishes. So not again for a while, unless
     // something changes for the better (refresh: somebody becomes idle) or a stall timer fires.
-    next_scan = later(now, config.target_in_flight / 4);
+    next_scan = after(now, config.target_in_flight / 4);
     return;
   }
   victim->stealing = true;

@@ -17,8 +17,6 @@
 
 namespace holdfast::core {
 
-inline Time later(Time time, Nanos span) { return span >= kNever - time ? kNever : time + span; }
-
 /// An item that waits for its retry. Entries are not searched for: one whose item was cancelled meanwhile is recognised when due.
 struct WaitingItem {
   Time due;
@@ -118,7 +116,7 @@ struct Scheduler::Impl {
   void next_turn(Job& job);
   void steal(Time now);
   bool worth_stealing(const WorkerSlot& worker) const;
-  bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= later(worker.last_progress, stall()); }
+  bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= after(worker.last_progress, stall()); }
   void ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most = ~std::uint32_t{0});
   void ask_all_back(WorkerSlot& worker);
   void give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end);

@@ -103,7 +103,7 @@ void Scheduler::Impl::delay_starts(std::uint32_t failures, Time now) {
   doubling.backoff_initial = config.restart_backoff_initial;
   doubling.backoff_max = kMostRestartBackoff;
   doubling.jitter = 0;
-  restart_at = std::max(restart_at, later(now, backoff(doubling, failures, 0)));
+  restart_at = std::max(restart_at, after(now, backoff(doubling, failures, 0)));
 }
 
 void Scheduler::Impl::failed_start(Time now) {
@@ -189,7 +189,7 @@ void Scheduler::item_started(WorkerId id, ChunkId chunk_id, std::uint32_t item, 
   if (limit <= Nanos{0} || worker->check_timeout) return;
   worker->timed_chunk = chunk_id;
   worker->timed_item = item;
-  worker->deadline = later(started, limit);
+  worker->deadline = after(started, limit);
   me.watch(worker->deadline);
 }
 
@@ -304,7 +304,7 @@ void Scheduler::Impl::run_again(Job& job, ItemIndex item, std::uint32_t runs, Ti
   const Nanos wait = backoff(policies[job.policy].retry, runs, next_random(random));
   job.need_rare().notes[item] = {runs, wait > Nanos{0}};
   if (wait > Nanos{0}) {
-    waiting.push({later(now, wait), next_wait++, job.id, item});
+    waiting.push({after(now, wait), next_wait++, job.id, item});
   } else {
     make_ready(job, {item, item + 1});
   }

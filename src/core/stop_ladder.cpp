@@ -16,8 +16,6 @@ constexpr StopSteps kTerm{.sigterm = true};
 constexpr StopSteps kKill{.sigkill = true};
 constexpr StopSteps kAbandon{.abandon = true};
 
-Time add(Time time, Nanos span) { return span >= kNever - time ? kNever : time + span; }
-
 StopSteps merge(const StopSteps& a, const StopSteps& b) {
   return {a.ask || b.ask, a.sigint || b.sigint, a.sigterm || b.sigterm, a.sigkill || b.sigkill, a.abandon || b.abandon};
 }
@@ -63,13 +61,22 @@ StopSteps StopLadder::advance(Time now) {
   return steps;
 }
 
+StopSteps StopLadder::shorten(Time now, Nanos grace) {
+  if (grace <= Nanos{0}) return take(Event::kill_now, now);
+  const Time kill_at = after(now, grace);
+  if (kill_at == kNever || kill_at >= after(start_, grace_)) return advance(now);
+  grace_ = kill_at - start_;
+  if (state_ == StopState::interrupted || state_ == StopState::terminating) deadline_ = std::min(deadline_, next_deadline(now));
+  return advance(now);
+}
+
 StopSteps StopLadder::kill_now(Time now) { return take(Event::kill_now, now); }
 
 void StopLadder::gone() { (void)take(Event::gone, Time{0}); }  // no step follows a worker that is gone
 
 void StopLadder::stopped_for(Nanos pause) {
-  start_ = add(start_, pause);
-  deadline_ = add(deadline_, pause);
+  start_ = after(start_, pause);
+  deadline_ = after(deadline_, pause);
 }
 
 StopSteps StopLadder::take(Event event, Time now) {
@@ -85,9 +92,9 @@ StopSteps StopLadder::take(Event event, Time now) {
 // the moment of the kill itself, so that a late kill gets its full two seconds.
 Time StopLadder::next_deadline(Time now) const {
   switch (state_) {
-    case StopState::interrupted: return add(start_, std::min(grace_ / 4, kInterruptLead));
-    case StopState::terminating: return add(start_, grace_);
-    case StopState::killed: return add(now, kAbandonAfter);
+    case StopState::interrupted: return after(start_, std::min(grace_ / 4, kInterruptLead));
+    case StopState::terminating: return after(start_, grace_);
+    case StopState::killed: return after(now, kAbandonAfter);
     case StopState::idle:
     case StopState::abandoned:
     case StopState::gone: break;

@@ -60,6 +60,8 @@ class StopLadder {
   StopSteps begin(Time now);
   /// What is due; nothing when `now` is before deadline(). After a long sleep several steps come at once.
   StopSteps advance(Time now);
+  /// Another terminate() while the ladder runs: what is due at `grace` from now at the latest. It never lengthens what was promised first.
+  StopSteps shorten(Time now, Nanos grace);
   /// A further KeyboardInterrupt, or a caller who has lost patience: SIGKILL now, from any rung.
   StopSteps kill_now(Time now);
   /// All are gone; also after `abandoned` (they died after all).

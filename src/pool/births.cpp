@@ -14,10 +14,8 @@
 namespace holdfast::pool {
 
 namespace {
-constexpr std::size_t kErrorTextLimit = 32 * 1024;  // what a failed initializer may say
-constexpr std::string_view kRingName = "memfd:holdfast-ring";
-constexpr int kMessagesAtOnce =
-    512;  // more than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up
+// More than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up.
+constexpr int kMessagesAtOnce = 512;
 }  // namespace
 
 /// Gives a worker that is to be born its line.
@@ -169,13 +167,12 @@ void Engine::Impl::read_worker(Worker& worker) {
   const WorkerId id = worker.id;
   for (int left = kMessagesAtOnce; left > 0; --left) {  // the rest, if any: epoll tells again
     ring::Message message;
-    std::array<char, kErrorTextLimit> text;
+    std::array<char, static_cast<std::size_t>(ring::kMaxErrorText)> text;
     auto got = worker.text_follows ? sys::receive_message(worker.socket.get(), std::as_writable_bytes(std::span(text)), /*dont_wait=*/true)
                                    : sys::receive_pod(worker.socket.get(), message, /*dont_wait=*/true);
     if (!got) {
       if (got.error().code == ErrorCode::timed_out) return;
-      worker.report.detail = "its control socket: " + got.error().message();
-      kill_worker(worker, Cause::protocol_error);
+      condemn(worker, "its control socket: " + got.error().message());
       return;
     }
     if (got->eof) {
@@ -185,8 +182,7 @@ void Engine::Impl::read_worker(Worker& worker) {
     if (std::exchange(worker.text_follows, false)) {
       worker.start_error.assign(text.data(), got->size);
     } else if (auto checked = ring::check_message(message, ring::Route::worker_to_pool, got->fds.size()); !checked) {
-      worker.report.detail = checked.error().message();
-      kill_worker(worker, Cause::protocol_error);
+      condemn(worker, checked.error().message());
       return;
     } else {
       on_worker_message(worker, message);
@@ -199,14 +195,12 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
   switch (message.type) {
     case ring::MessageType::hello:
       if (message.a != ring::kProtocolVersion) {
-        worker.report.detail = "it speaks another protocol version (two versions of holdfast installed?)";
-        kill_worker(worker, Cause::protocol_error);
+        condemn(worker, "it speaks another protocol version (two versions of holdfast installed?)");
         break;
       }
       // Once, and only from the process that the zygote named (its `started` may still be on its way).
       if (worker.life != Worker::Life::requested || (worker.pid != 0 && message.pid != worker.pid) || message.b == sys::own_group()) {
-        worker.report.detail = "a second hello, or one with a foreign pid or our own process group";
-        kill_worker(worker, Cause::protocol_error);
+        condemn(worker, "a second hello, or one with a foreign pid or our own process group");
         break;
       }
       worker.life = Worker::Life::enrolled;
@@ -266,7 +260,7 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   read_worker(worker);
   if (worker.life != Worker::Life::requested) {
     auto pidfd = sys::pidfd_open(worker.said_pid);
-    if (pidfd && sys::maps_contain(worker.said_pid, kRingName) &&
+    if (pidfd && sys::maps_contain(worker.said_pid, Line::kRingName) &&
         epoll.add(pidfd->get(), tag(Source::worker_pidfd, worker.id), sys::kReadable)) {
       worker.pid = worker.said_pid;
       worker.pidfd = *std::move(pidfd);
@@ -288,6 +282,15 @@ void Engine::Impl::settle_unborn(Worker& worker) {
     worker.start_error = taken.error().message();
     worker.start_deadline = sys::now();
   }
+}
+
+/// Workers whose `started` has not come.
+std::vector<WorkerId> Engine::Impl::unborn() const {
+  std::vector<WorkerId> ids;
+  for (const auto& [id, worker] : workers) {
+    if (!worker->pidfd) ids.push_back(id);
+  }
+  return ids;
 }
 
 /// Zygotes that have ended are reaped where that is ours to do. A zombie of ours must not outlive the pool.
@@ -313,18 +316,12 @@ void Engine::Impl::zygote_lost() {
   if (stop_sent) return;  // as it was told; its pidfd says when it is gone
   ++zygote_deaths;
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
-  std::vector<WorkerId> unborn;
   for (auto& [id, worker] : workers) {
-    if (!worker->pidfd) {
-      unborn.push_back(id);
-      continue;
-    }
-    worker->closing = true;
-    worker->cancelled = true;
-    worker->channel->set_cancelled();
+    if (!worker->pidfd) continue;
+    ask_to_leave(*worker);
     if (worker->life == Worker::Life::dying) worker->exited_deadline = sys::now();  // nobody will answer
   }
-  for (const WorkerId id : unborn) {
+  for (const WorkerId id : unborn()) {
     Worker& worker = *find_worker(id);
     if (!hopeless) {
       settle_unborn(worker);

@@ -18,7 +18,6 @@ namespace {
 constexpr Nanos kExitedWait = std::chrono::milliseconds(100);
 constexpr Nanos kChoresPause = std::chrono::milliseconds(2);
 constexpr Nanos kLookAfterEof = std::chrono::milliseconds(20);  // an exit closes the socket a little before the pidfd tells
-constexpr std::string_view kRingName = "memfd:holdfast-ring";
 }  // namespace
 
 Worker* Engine::Impl::find_worker(WorkerId id) {
@@ -109,13 +108,11 @@ void Engine::Impl::on_socket_closed(Worker& worker) {
 void Engine::Impl::check_after_eof(Worker& worker) {
   worker.eof_check_at = kNever;
   if (worker.life == Worker::Life::dying || worker.pid == 0) return;
-  if (sys::maps_contain(worker.pid, kRingName)) {
+  if (sys::maps_contain(worker.pid, Line::kRingName)) {
     // It closed its descriptors (os.closerange in a task) and runs on; but no large argument reaches it any more, and it can ask for no
     // room for a large result. So it finishes what it runs, and another takes its place.
     if (!worker.ready_told) worker.start_error = "its initializer closed the descriptors that the pool talks to it by (os.closerange?)";
-    worker.closing = true;
-    worker.cancelled = true;
-    worker.channel->set_cancelled();
+    ask_to_leave(worker);
     return;
   }
   if (worker.pidfd && sys::pidfd_exited(worker.pidfd.get())) {
@@ -127,8 +124,24 @@ void Engine::Impl::check_after_eof(Worker& worker) {
     worker.eof_check_at = sys::now() + kLookAfterEof;
     return;
   }
-  worker.report.detail = "it replaced itself by another program (exec) in the middle of its work";
+  condemn(worker, "it replaced itself by another program (exec) in the middle of its work");
+}
+
+/// It begins nothing more and leaves after the item it runs.
+void Engine::Impl::ask_to_leave(Worker& worker) {
+  worker.closing = true;
+  worker.channel->set_cancelled();
+}
+
+/// What it said or wrote makes no sense (P8): nothing of it is read any more.
+void Engine::Impl::condemn(Worker& worker, std::string detail) {
+  worker.report.detail = std::move(detail);
   kill_worker(worker, Cause::protocol_error);
+}
+
+void Engine::Impl::abandon(Worker& worker) {
+  worker.report.detail = "it did not die after SIGKILL (frozen, or in an uninterruptible system call); abandoned";
+  finish_worker(worker);
 }
 
 void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
@@ -223,13 +236,9 @@ void Engine::Impl::finish_worker(Worker& worker) {
   }
   const WorkerId id = worker.id;
   const bool was_ready = worker.ready_told;
-  departed.emplace(
-      id, WorkerInfo{.worker = id, .identity = worker.identity, .pid = worker.pid, .alive = false, .ready = was_ready, .report = report});
-  reports[id] = std::make_shared<const ExitReport>(report);
+  departed.emplace(id, Departed{.identity = worker.identity, .ready = was_ready, .report = std::make_shared<const ExitReport>(report)});
   departed_order.push_back(id);
-  if (departed_order.size() >
-      kDepartedKept) {  // in the order of their ends: an old worker's id is low, and its report is needed in a moment
-    reports.erase(departed_order.front());
+  if (departed_order.size() > kDepartedKept) {
     departed.erase(departed_order.front());
     departed_order.pop_front();
   }

@@ -178,8 +178,8 @@ void Engine::Impl::settle_range(const core::Settle& settle) {
   const JobRef job = found->second;
   Failure failure{
       .kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
-  if (const auto report = reports.find(settle.worker); settle.worker != 0 && report != reports.end()) {
-    auto mine = std::make_shared<ExitReport>(*report->second);
+  if (const auto dead = departed.find(settle.worker); settle.worker != 0 && dead != departed.end()) {
+    auto mine = std::make_shared<ExitReport>(*dead->second.report);
     mine->attempts = settle.attempts;
     failure.report = std::move(mine);
   }

@@ -6,20 +6,33 @@
 
 namespace holdfast::pool {
 
+namespace {
+// A zygote that was told to go kills and reaps all that is left, which takes milliseconds. P4 allows a second beyond the grace.
+constexpr Nanos kZygoteStopWait = std::chrono::milliseconds(800);
+}  // namespace
+
+/// The first call starts the ladder, a later one may shorten it.
 void Engine::Impl::begin_ending(Nanos grace, core::StopReason reason) {
-  if (ending) return;
-  ending = true;
-  ladder = core::StopLadder(sys::now(), grace, reason);
-  take_steps(ladder.begin(sys::now()));
+  if (ended) return;
+  const Time now = sys::now();
+  if (ending) {
+    take_steps(ladder.shorten(now, grace));
+  } else {
+    ending = true;
+    ladder = core::StopLadder(now, grace, reason);
+    wake_zygote();
+    take_steps(ladder.begin(now));
+  }
   if (!launcher.connected()) {  // the zygote is dead: who was not born yet never will be, and no signal would reach him
-    std::vector<WorkerId> unborn;
-    for (auto& [id, worker] : workers) {
-      if (!worker->pidfd) unborn.push_back(id);
-    }
-    for (const WorkerId id : unborn) finish_worker(*find_worker(id));
+    for (const WorkerId id : unborn()) finish_worker(*find_worker(id));
   }
   check_ended();
   wake_supervisor();
+}
+
+/// Somebody may have stopped it (SIGSTOP, a job control that reached it): then no death would be told, and nothing be reaped.
+void Engine::Impl::wake_zygote() {
+  if (launcher.pidfd()) (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGCONT);  // refused: it is dead, as its pidfd tells
 }
 
 void Engine::Impl::take_steps(const core::StopSteps& steps) {
@@ -27,11 +40,7 @@ void Engine::Impl::take_steps(const core::StopSteps& steps) {
   std::vector<WorkerId> abandoned;
   for (auto& [id, worker] : workers) {
     if (worker->life == Worker::Life::dying) continue;
-    if (steps.ask) {
-      worker->closing = true;
-      worker->cancelled = true;
-      worker->channel->set_cancelled();
-    }
+    if (steps.ask) ask_to_leave(*worker);
     if (steps.sigint && worker->busy() && worker->pidfd) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGINT);
     if (steps.sigterm) {
       worker->stop_cause = Cause::stopped_by_pool;
@@ -41,11 +50,7 @@ void Engine::Impl::take_steps(const core::StopSteps& steps) {
     if (steps.sigkill) kill_worker(*worker, Cause::stopped_by_pool);
     if (steps.abandon) abandoned.push_back(id);
   }
-  for (const WorkerId id : abandoned) {
-    Worker& worker = *find_worker(id);
-    worker.report.detail = "it did not die after SIGKILL (frozen, or in an uninterruptible system call); abandoned";
-    finish_worker(worker);
-  }
+  for (const WorkerId id : abandoned) abandon(*find_worker(id));
 }
 
 /// The pool is over when it takes no more work and no worker is left; then the zygote goes, last.
@@ -56,8 +61,9 @@ void Engine::Impl::check_ended() {
   if (launcher.connected()) {
     if (!stop_sent) {
       stop_sent = true;
+      wake_zygote();
       launcher.send({.type = ring::MessageType::stop_zygote}, {});
-      zygote_stop_deadline = sys::now() + core::kAbandonAfter;
+      zygote_stop_deadline = sys::now() + kZygoteStopWait;
       wake_supervisor();
     }
     return;
@@ -68,6 +74,18 @@ void Engine::Impl::check_ended() {
   state_waiters.wake_all();
   dispatch_waiters.wake_all();
   for (auto& [id, job] : jobs) job->feeders.wake_all();
+  wake_supervisor();  // it closes up and leaves
+}
+
+/// The supervisor's last act once the pool has ended: handles of the pool may live on for long, and hold no descriptor then.
+void Engine::Impl::close_up() {
+  for (auto& worker : corpses) worker->results->worker_gone();
+  corpses.clear();
+  epoll.close();
+  wakeup.close();
+  if (zygote_on_its_way) return;  // the host's restarter is about to give it these
+  bell.close_fd();
+  parent_pidfd.reset();
 }
 
 /// A zygote that does not go when told is killed: it holds nothing of value by now.
@@ -92,6 +110,7 @@ void Engine::close() {
   }
   impl_->notify();
   impl_->check_ended();
+  impl_->wake_supervisor();  // workers that leave have a deadline
 }
 
 void Engine::terminate(Nanos grace, bool interrupted) {
@@ -104,16 +123,7 @@ void Engine::terminate(Nanos grace, bool interrupted) {
   impl_->notify();
 }
 
-void Engine::kill() {
-  const Impl::Lock lock(impl_->mutex);
-  if (impl_->forked_child) return;
-  impl_->scheduler.terminate(sys::now());
-  impl_->run_actions();
-  impl_->end_inputs();
-  impl_->begin_ending(Nanos{0}, core::StopReason::terminate);
-  impl_->take_steps(impl_->ladder.kill_now(sys::now()));
-  impl_->notify();
-}
+void Engine::kill() { terminate(Nanos{0}); }
 
 /// No input is read any more: waiters on lazy jobs must not wait for items that will not come.
 void Engine::Impl::end_inputs() {

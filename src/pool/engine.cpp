@@ -36,12 +36,12 @@ const char* const kForked = "this is a forked child: the pool belongs to its par
 Engine::Impl::Impl(const EngineOptions& engine_options, ring::BellPage bell_page, sys::Epoll poller, sys::Wakeup waker, UniqueFd own_pidfd)
     : options(engine_options),
       bell(std::move(bell_page)),
-      parent_pidfd(std::move(own_pidfd)),
       buffers(ring::BufferPool::create(engine_options.keep_buffer_bytes)),
       epoll(std::move(poller)),
       wakeup(std::move(waker)),
       scheduler(scheduler_config(engine_options)),
-      functions(buffers) {}
+      functions(buffers),
+      parent_pidfd(std::move(own_pidfd)) {}
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) { guard_forks_of(*this); }
 
@@ -88,9 +88,11 @@ Engine::~Engine() {
 
 Result<ZygoteSeed> Engine::prepare_zygote() {
   const Impl::Lock lock(impl_->mutex);
+  if (impl_->ended) return Error{ErrorCode::closed, 0, "prepare_zygote", "the pool has ended"};
   auto end = impl_->launcher.prepare();
   if (!end) return std::move(end).error();
   impl_->zygote_needed = false;
+  impl_->zygote_on_its_way = true;
   if (auto added = impl_->epoll.add(impl_->launcher.socket(), Impl::tag(Impl::Source::zygote_socket), sys::kReadable); !added) {
     return std::move(added).error();
   }
@@ -99,6 +101,7 @@ Result<ZygoteSeed> Engine::prepare_zygote() {
 
 Status Engine::zygote_running(int pid, bool is_our_child) {
   const Impl::Lock lock(impl_->mutex);
+  impl_->zygote_on_its_way = false;
   // Opened here, so that it is reaped even if it dies before its hello. Fails if it is dead and some other thread has reaped it already: then
   // there is nothing to reap, and the end of its socket tells.
   UniqueFd pidfd;
@@ -290,7 +293,9 @@ std::optional<WorkerInfo> Engine::worker_info(WorkerId id) {
                       .report = {}};
   }
   const auto gone = impl_->departed.find(id);
-  return gone == impl_->departed.end() ? std::nullopt : std::optional(gone->second);
+  if (gone == impl_->departed.end()) return std::nullopt;
+  const auto& [identity, ready, report] = gone->second;
+  return WorkerInfo{.worker = id, .identity = identity, .pid = report->pid, .alive = false, .ready = ready, .report = *report};
 }
 
 Stats Engine::stats() {
@@ -343,6 +348,11 @@ void Engine::after_fork_in_child() {
   for (auto& worker : impl_->corpses) worker->forked_child();
   impl_->newborn_line.reset();
   impl_->launcher.close_all();
+  // A zygote has copies of the two that it needs; its workers hold no other descriptor of the pool's.
+  impl_->epoll.close();
+  impl_->wakeup.close();
+  impl_->bell.close_fd();
+  impl_->parent_pidfd.reset();
 }
 
 bool Engine::in_forked_child() const { return impl_->forked_child; }

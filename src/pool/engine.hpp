@@ -33,6 +33,8 @@ struct EngineOptions {
   std::uint64_t max_deaths = 0;
   Nanos grace = std::chrono::seconds(5);
   Nanos start_deadline = std::chrono::seconds(60);  // from `start` to hello
+  // From the last item of a closed or recycled worker to its end (atexit functions, finalizers); then it is killed.
+  Nanos leave_limit = std::chrono::seconds(60);
   bool kill_children_on_recycle = false;
   std::size_t keep_buffer_bytes = std::size_t{1} << 30;  // argument buffers kept for reuse
 };

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -46,8 +45,7 @@ struct Engine::Impl {
 
   // --- constant after construction ---
   const EngineOptions options;
-  ring::BellPage bell;
-  const UniqueFd parent_pidfd;
+  ring::BellPage bell;  // but for its descriptor: close_up()
   const std::shared_ptr<ring::BufferPool> buffers;
 
   // --- what the supervisor makes and frees without `mutex`; a fork of the host waits for it ---
@@ -61,13 +59,20 @@ struct Engine::Impl {
   core::Scheduler scheduler;
   FunctionTable functions;
   Launcher launcher;
+  UniqueFd parent_pidfd;
+  bool zygote_on_its_way = false;  // prepared, and not named yet
   sys::NativeThread supervisor;
   std::unordered_map<JobId, JobRef> jobs;                         // unsettled, or open
   std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;  // processes that exist, or are asked for
   std::vector<Worker*> by_index;                                  // the bell page's bit -> worker
-  std::map<WorkerId, WorkerInfo> departed;                        // the last kDepartedKept
+  struct Departed {
+    std::int64_t identity = 0;
+    bool ready = false;
+    std::shared_ptr<const ExitReport> report;
+  };
+  std::unordered_map<WorkerId, Departed> departed;  // the last kDepartedKept
+  // Forgotten in the order of their ends: an old worker's id is low, and its report is needed in a moment.
   std::deque<WorkerId> departed_order;
-  std::unordered_map<WorkerId, std::shared_ptr<const ExitReport>> reports;  // of the departed
   std::deque<KilledItem> killed;
   std::deque<ExitReport> death_log;  // every run of an item that ended with its worker's death
   std::deque<DispatchEvent> dispatch_queue;
@@ -167,6 +172,7 @@ struct Engine::Impl {
   void on_worker_message(Worker& worker, const ring::Message& message);
   void read_worker(Worker& worker);
   void grant_result_buffer(Worker& worker, std::int64_t bytes);
+  std::vector<WorkerId> unborn() const;
   void zygote_lost();
   void reap_zygotes();
   void worker_ready(Worker& worker);
@@ -181,6 +187,9 @@ struct Engine::Impl {
   void check_after_eof(Worker& worker);
   void finish_worker(Worker& worker);  // reported and freed: `worker` is gone after this
   void kill_worker(Worker& worker, Cause cause);
+  static void ask_to_leave(Worker& worker);
+  void condemn(Worker& worker, std::string detail);
+  void abandon(Worker& worker);
   void read_exit_status(Worker& worker);
   ExitReport make_report(const Worker& worker, bool running_item) const;
   std::vector<core::Running> begun_items(const Worker& worker, const ChunkInFlight*& lost) const;
@@ -192,6 +201,8 @@ struct Engine::Impl {
   void take_steps(const core::StopSteps& steps);
   void end_inputs();
   void check_ended();
+  void wake_zygote();
+  void close_up();
   void zygote_overdue();
 
   // --- supervisor.cpp ---

@@ -66,9 +66,14 @@ struct Pool::Impl {
 Status Pool::Impl::fork_zygote() {
   auto seed = engine->prepare_zygote();
   if (!seed) return std::move(seed).error();
+  // Copies: a forked child of this process, as the zygote is, closes what belongs to the engine (fork_guard.hpp).
+  auto bell = sys::duplicate(seed->bell_fd);
+  if (!bell) return std::move(bell).error();
+  auto parent = sys::duplicate(seed->parent_pidfd);
+  if (!parent) return std::move(parent).error();
   auto pid = worker::fork_cpp_zygote({.pool_socket = std::move(seed->socket),
-                                      .bell_fd = seed->bell_fd,
-                                      .parent_pidfd = seed->parent_pidfd,
+                                      .bell_fd = bell->get(),
+                                      .parent_pidfd = parent->get(),
                                       .handler = handler,
                                       .initializer = options.initializer,
                                       .in_zygote = {}});
@@ -167,7 +172,7 @@ void Pool::close() { impl_->engine->close(); }
 void Pool::terminate(std::optional<std::chrono::nanoseconds> grace) { impl_->engine->terminate(grace.value_or(impl_->options.grace)); }
 
 bool Pool::join(std::optional<std::chrono::nanoseconds> timeout) {
-  const Time until = timeout ? sys::now() + *timeout : kNever;
+  const Time until = timeout ? after(sys::now(), *timeout) : kNever;
   for (;;) {
     const Nanos rest = until == kNever ? kForEver : std::max(Nanos{0}, until - sys::now());
     const pool::Waited waited = impl_->engine->wait_ended(rest);
@@ -199,7 +204,7 @@ std::vector<KilledItem> Pool::killed_items() const {
 }
 
 std::optional<std::vector<Outcome>> Job::get_for(std::chrono::nanoseconds timeout) {
-  const Time until = timeout == kForEver ? kNever : sys::now() + timeout;
+  const Time until = after(sys::now(), timeout);
   for (;;) {
     const Nanos rest = until == kNever ? kForEver : std::max(Nanos{0}, until - sys::now());
     const pool::Waited waited = engine_->wait_job(job_, rest);

@@ -205,8 +205,7 @@ void Engine::Impl::take_back(const core::Action& action) {
     // Also bounded by what was pushed: the worker cannot begin what it has not got, and an item that was never pushed is taken back here.
     auto lowered = worker->channel->take_back(chunk->slot, 0);
     if (!lowered) {
-      worker->report.detail = lowered.error().message();
-      kill_worker(*worker, Cause::protocol_error);
+      condemn(*worker, lowered.error().message());
       end = chunk->end;  // nothing is taken back from a worker that lies; its death will tell
     } else {
       end = std::min(*lowered, chunk->end);

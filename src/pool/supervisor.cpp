@@ -18,7 +18,7 @@ constexpr Nanos kTimeLimitLook = std::chrono::milliseconds(10);  // while items 
 void Engine::Impl::supervise() {
   std::array<sys::Event, 64> events;
   Lock lock(mutex);
-  while (!quit) {
+  while (!quit && !ended) {
     const bool nobody_drains = !drainer && sleepers.empty();
     if (nobody_drains) {
       bell.supervisor_announce();
@@ -44,6 +44,7 @@ void Engine::Impl::supervise() {
     notify();
     tell_forgotten();
   }
+  if (ended) close_up();
 }
 
 /// What takes longer than all the rest of a death, after the waiters have been woken. Births go first: there may be work for them.
@@ -86,7 +87,7 @@ void Engine::Impl::handle_deadlines(Time now) {
   if (zygote_stop_deadline <= now) zygote_overdue();
   std::vector<WorkerId> due;
   for (auto& [id, worker] : workers) {
-    if (std::min({worker->start_deadline, worker->exited_deadline, worker->abandon_at, worker->eof_check_at}) <= now) due.push_back(id);
+    if (worker->deadline() <= now) due.push_back(id);
   }
   for (const WorkerId id : due) {
     Worker& worker = *find_worker(id);
@@ -97,8 +98,11 @@ void Engine::Impl::handle_deadlines(Time now) {
     if (worker.life == Worker::Life::dying) {
       if (worker.exited_deadline <= now || !launcher.connected()) bury(worker);
     } else if (worker.abandon_at <= now) {
-      worker.report.detail = "it did not die after SIGKILL (frozen, or in an uninterruptible system call); abandoned";
-      finish_worker(worker);
+      abandon(worker);
+    } else if (worker.leave_deadline <= now) {
+      worker.leave_deadline = kNever;
+      worker.report.detail = "it was to leave, had nothing more to run, and did not end in time (an atexit function that hangs?); killed";
+      if (!ending) kill_worker(worker, Cause::stopped_by_pool);
     } else if (worker.start_deadline <= now) {
       if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
       worker.start_deadline = kNever;
@@ -134,7 +138,9 @@ Time Engine::Impl::next_wakeup(Time now) {
   Time next = std::min({scheduler.next_deadline(), ladder.deadline(), zygote_stop_deadline});
   bool waits_for_room = launcher.has_backlog();
   for (auto& [id, worker] : workers) {
-    next = std::min({next, worker->start_deadline, worker->exited_deadline, worker->abandon_at, worker->eof_check_at});
+    const bool leaves = worker->closing && !worker->busy() && !ending;  // else the ladder's deadlines count
+    if (leaves && worker->leave_deadline == kNever) worker->leave_deadline = now + options.leave_limit;
+    next = std::min(next, worker->deadline());
     waits_for_room = waits_for_room || worker->wants_room;
   }
   if (waits_for_room) {

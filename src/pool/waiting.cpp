@@ -36,7 +36,7 @@ template <class Ready>
 Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
   Lock lock(mutex);
   if (forked_child) return Waited::ended;
-  const Time until = max_sleep == Nanos::max() ? kNever : sys::now() + max_sleep;
+  const Time until = after(sys::now(), max_sleep);
   Waited answer = Waited::timed_out;
   bool much_to_come = false;
   for (;;) {
@@ -99,7 +99,7 @@ template <class Ready>
 Waited Engine::Impl::wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready) {
   Lock lock(mutex);
   if (forked_child) return Waited::ended;
-  const Time until = max_sleep == Nanos::max() ? kNever : sys::now() + max_sleep;
+  const Time until = after(sys::now(), max_sleep);
   for (;;) {
     if (const auto now_ready = ready()) return *now_ready;
     const Time now = sys::now();

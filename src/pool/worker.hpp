@@ -5,8 +5,10 @@
 // part) is used again only when the worker has passed that chunk's frames: a result of a later chunk was seen, or the ring is empty.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -44,8 +46,9 @@ class ResultBuffers;
 /// What a worker is born with: its ring and its socket.
 struct Line {
   std::unique_ptr<ring::ParentChannel> channel;
-  UniqueFd socket;      // our end
-  UniqueFd worker_end;  // until the worker has it
+  UniqueFd socket;                                                      // our end
+  UniqueFd worker_end;                                                  // until the worker has it
+  static constexpr std::string_view kRingName = "memfd:holdfast-ring";  // as /proc/<pid>/maps shows it
   static Result<Line> make(std::uint32_t worker_index);
 };
 
@@ -88,7 +91,6 @@ class Worker {
   bool wants_room = false;   // a chunk could not be pushed whole
 
   bool closing = false;            // retired: it leaves by itself
-  bool cancelled = false;          // set_cancelled was called
   Cause kill_cause = Cause::none;  // the pool sent SIGKILL, and why
   Cause stop_cause = Cause::none;  // the pool sent SIGTERM (terminate)
   Time requested_at{0};
@@ -96,6 +98,7 @@ class Worker {
   Time evidence_at{0};            // first sign of its death
   Time exited_deadline = kNever;  // dying: until when the zygote's word is waited for
   Time eof_check_at = kNever;     // its socket ended: look then whether it is still our worker
+  Time leave_deadline = kNever;   // closed, with nothing left to run: gone by then, or killed
   Time abandon_at = kNever;       // SIGKILL was sent: no sign of death by then = abandoned
   bool exit_told = false;         // the zygote's `exited` has come
   bool status_known = false;
@@ -111,6 +114,11 @@ class Worker {
   void forked_child();
   ChunkInFlight* find_chunk(ChunkId chunk);
   bool busy() const { return !chunks.empty(); }
+  /// When it is to be looked at, whatever happens.
+  Time deadline() const {
+    if (life == Life::dying) return exited_deadline;
+    return std::min({start_deadline, abandon_at, eof_check_at, leave_deadline});
+  }
   std::size_t staged() const {
     std::size_t sum = 0;
     for (const ChunkInFlight& each : chunks) sum += each.staged.size();

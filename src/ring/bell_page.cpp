@@ -49,6 +49,7 @@ Result<BellPage> BellPage::attach(int fd) {
 }
 
 int BellPage::fd() const { return impl_->fd.get(); }
+void BellPage::close_fd() { impl_->fd.reset(); }
 
 // --- drainer ---
 

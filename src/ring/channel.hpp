@@ -41,7 +41,8 @@ class BellPage {
  public:
   static Result<BellPage> create();        // parent: new sealed memfd, mapped
   static Result<BellPage> attach(int fd);  // worker
-  int fd() const;
+  int fd() const;                          // -1 after close_fd()
+  void close_fd();                         // once no worker is born any more; the page stays mapped
 
   // Parent, drainer: flag up, look again, sleep. `timeout` bounds the sleep. Returns at a ring, at EINTR, at the time-out.
   void drainer_announce();  // sets the flag (seq_cst); then the caller looks at the rings again

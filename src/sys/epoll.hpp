@@ -38,6 +38,8 @@ class Epoll {
   Result<int> wait(std::span<Event> out, Nanos timeout);
 
   int fd() const { return fd_.get(); }
+  /// Nothing is waited for any more: every call fails from here on.
+  void close() { fd_.reset(); }
 
  private:
   explicit Epoll(UniqueFd fd) : fd_(std::move(fd)) {}

@@ -18,6 +18,8 @@ class Wakeup {
   void signal() const;
   /// Takes back all signals so far. Drain first, then look at what they were about.
   void drain() const;
+  /// Nobody sleeps on it any more: signal() does nothing from here on. Not while another thread may be in signal().
+  void close() { fd_.reset(); }
 
  private:
   explicit Wakeup(UniqueFd fd) : fd_(std::move(fd)) {}

@@ -19,7 +19,6 @@ using ring::Message;
 using ring::MessageType;
 
 constexpr int kOomScore = 500;  // the growing worker is shot, not its parent
-constexpr std::size_t kErrorTextLimit = 32 * 1024;
 
 // From here to the second set_parent_death_signal the kernel alone guards against the parent's death; after it the watcher does,
 // which also reaches what the worker started. SIGCONT then only wakes a stopped worker, so that its watcher runs.
@@ -102,7 +101,7 @@ Status report_ready(const Enrolment& enrolment) {
 }
 
 void report_init_failed(int socket, std::string_view text) {
-  text = text.substr(0, kErrorTextLimit);
+  text = text.substr(0, static_cast<std::size_t>(ring::kMaxErrorText));
   if (text.empty()) text = "no text";
   Message failed;
   failed.type = MessageType::init_failed;

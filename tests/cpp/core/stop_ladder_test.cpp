@@ -57,6 +57,33 @@ TEST(StopLadderOrder, SecondCtrlCKillsFromAnyRungAndOnce) {
   EXPECT_EQ(ladder.deadline(), kStart + 10ms + kAbandonAfter);
 }
 
+TEST(StopLadderOrder, AnotherTerminateShortensTheGraceAndNeverLengthensIt) {
+  StopLadder ladder(kStart, 60s, StopReason::terminate);
+  (void)ladder.begin(kStart);
+  EXPECT_EQ(ladder.shorten(kStart + 1s, 2s), kNone);
+  EXPECT_EQ(ladder.deadline(), kStart + 3s);
+  EXPECT_EQ(ladder.shorten(kStart + 1s, 30s), kNone);
+  EXPECT_EQ(ladder.shorten(kStart + 1s, Nanos::max()), kNone);
+  EXPECT_EQ(ladder.deadline(), kStart + 3s);
+  EXPECT_EQ(ladder.advance(kStart + 3s), (StopSteps{.sigkill = true}));
+  EXPECT_EQ(ladder.shorten(kStart + 4s, 0s), kNone);
+  EXPECT_EQ(ladder.deadline(), kStart + 3s + kAbandonAfter);
+}
+
+TEST(StopLadderOrder, AnotherTerminateWithoutGraceKillsAtOnce) {
+  StopLadder ladder(kStart, Nanos::max(), StopReason::terminate);
+  (void)ladder.begin(kStart);
+  EXPECT_EQ(ladder.deadline(), kNever);
+  EXPECT_EQ(ladder.shorten(kStart + 1s, 0s), (StopSteps{.sigkill = true}));
+}
+
+TEST(StopLadderOrder, AShortGraceAfterACtrlCShortensTheHeadStart) {
+  StopLadder ladder(kStart, 60s, StopReason::interrupt);
+  (void)ladder.begin(kStart);
+  EXPECT_EQ(ladder.shorten(kStart + 100ms, 300ms), (StopSteps{.sigterm = true})) << "a quarter of 400 ms is over";
+  EXPECT_EQ(ladder.deadline(), kStart + 400ms);
+}
+
 TEST(StopLadderOrder, ALateSupervisorTakesAllOverdueStepsAndStillGivesTheKillItsTime) {
   StopLadder ladder(kStart, 5s, StopReason::interrupt);
   (void)ladder.begin(kStart);
