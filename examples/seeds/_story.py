@@ -2,6 +2,7 @@
 
 Each script runs with holdfast by default and with the standard library's pool when `--stdlib` is among its arguments;
 the second is there to see the hang (Ctrl-C, or `kill`, ends it). tests/faults/test_seeds.py runs both halves.
+`python examples/seeds/*.py` comes out here, as the first name of the folder: it then runs all of them, one after the other.
 SIGUSR1 prints every thread's stack: the test asks a hanging script with it where it waits.
 """
 
@@ -11,6 +12,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -80,3 +82,24 @@ def press_ctrl_c(path: str, count: int) -> None:
 def end() -> None:
     """The last line of every story."""
     say("the program ends")
+
+
+def main() -> int:
+    """Run the stories that are named (all of the folder when none is); the number of those that failed."""
+    others = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
+    stories = [Path(name) for name in others] or sorted(Path(__file__).parent.glob("[!_]*.py"))
+    failed = []
+    for story in stories:
+        print(f"--- {story.stem}", flush=True)
+        if subprocess.run([sys.executable, str(story), *options], check=False).returncode != 0:
+            failed.append(story.stem)
+    print(
+        f"--- {len(stories) - len(failed)} of {len(stories)} stories ended well"
+        + "".join(f"; not {name}" for name in failed)
+    )
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -108,6 +108,24 @@ def test_seed_ends_with_holdfast(script: str) -> None:
             kill_tree(process, tag)
 
 
+def test_the_shell_s_list_of_them_runs_each_one() -> None:
+    """`python examples/seeds/*.py` gives the first file the others as arguments: it runs them, and counts those that fail."""
+    first, *others = sorted(SCRIPTS.glob("*.py"))
+    assert first.stem == "_story" and len(others) == len(HOLDFAST)
+    arguments = [
+        str(SCRIPTS / "sys_exit_in_task.py"),
+        str(SCRIPTS / "missing.py"),
+        str(SCRIPTS / "sigkill_to_itself.py"),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(first), *arguments], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert re.search(
+        "still good.*--- missing.*all of them: .*2 of 3 stories ended well; not missing", done.stdout, re.DOTALL
+    )
+
+
 class Hang:
     """One standard half: started, watched until the limit, asked for its stacks, killed."""
 
