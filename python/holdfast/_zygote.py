@@ -12,6 +12,7 @@ import functools
 import gc
 import io
 import os
+import sys
 from collections.abc import Callable
 from multiprocessing import context as mp_context
 from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
@@ -63,29 +64,46 @@ def launch(
         initializer=initializer,
         initargs=tuple(initargs),
     )
-    if method == "fork":
-        return _launch_forked(seed_fds, plan, mask), True
-    return _launch_clean(seed_fds, method, plan, mask, main_by_value), True
-
-
-def _launch_forked(seed_fds: Fds, plan: _worker.Plan, mask: tuple[int, ...]) -> int:
-    util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
-    # Copies: the pool's own descriptors are closed in a forked child by the pool's fork hooks.
-    fds = [os.dup(fd) for fd in seed_fds]
+    # Copies: the pool's own descriptors are closed in a forked child, also one that is about to exec, by the pool's fork hooks.
+    copies: list[int] = []
     try:
-        pid, _all_signals = _core.fork_zygote()
-        if pid == 0:
-            code = 1
-            try:
-                os.close(seed_fds[0])  # or the workers' copies would keep the line open when the zygote dies
-                run = functools.partial(_worker.run_forked, plan, _worker.clears_atexit("fork"))
-                code = _core.zygote_main(*fds, mask, run)
-            finally:
-                os._exit(code)
+        for fd in seed_fds:
+            copies.append(os.dup(fd))
+        fds = (copies[0], copies[1], copies[2])
+        if method == "fork":
+            return _launch_forked(fds, seed_fds[0], plan, mask), True
+        return _launch_clean(fds, method, plan, mask, main_by_value), True
     finally:
-        for fd in fds:
+        for fd in copies:
             os.close(fd)
+
+
+def _launch_forked(fds: Fds, original_socket: int, plan: _worker.Plan, mask: tuple[int, ...]) -> int:
+    util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
+    pid, _all_signals = _core.fork_zygote()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(original_socket)  # or the workers' copies would keep the line open when the zygote dies
+            _report_threads()
+            run = functools.partial(_worker.run_forked, plan, _worker.clears_atexit("fork"))
+            code = _core.zygote_main(*fds, mask, run)
+        finally:
+            os._exit(code)
     return pid
+
+
+def _report_threads() -> None:
+    """In the zygote: say so when it is no longer alone; a fork copies locks, but not the threads that would release them."""
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  # to be counted
+    if threads > 1 and sys.stderr is not None:
+        print(
+            f"holdfast: the process that starts the pool's workers has {threads} threads instead of 1: a function given to "
+            "os.register_at_fork(after_in_child=...), or a module preloaded for forkserver, has started some. A worker can hang on "
+            "a lock that one of them held when the worker was forked; start threads in the initializer instead.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class _SpawningPopen:
@@ -198,6 +216,7 @@ class CleanZygote:
                 run = self._exec_worker
             else:
                 self._preload()
+                _report_threads()
                 get_plan = functools.partial(_worker.load_plan, self.preparation, self.plan_bytes)
                 run = functools.partial(_worker.run_forked, get_plan, _worker.clears_atexit("forkserver"))
             util._flush_std_streams()  # type: ignore[attr-defined]  # what the imports printed, once

@@ -116,3 +116,32 @@ def test_a_script_without_the_guard_is_told_why(tmp_path):
     script.write_text(f"{PROGRAM}\nmain('spawn')\n")
     done = run_python([str(script)])
     assert done.returncode == 1 and "PoolBrokenError" in done.stderr and "freeze_support" in done.stderr
+
+
+THREADED = textwrap.dedent(
+    """
+    import os, threading, time
+    from holdfast import Pool
+    def start():
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+    os.register_at_fork(after_in_child=start)
+    with Pool(1, context="fork") as pool:
+        print(pool.apply(abs, (-1,)))
+    """
+)
+
+
+def test_a_zygote_that_is_not_alone_is_reported():
+    """Workers are forked from it: what its threads hold at that moment nobody releases in the worker."""
+    done = run_python(["-c", THREADED])
+    assert done.stdout == "1\n" and done.returncode == 0
+    assert "has 2 threads instead of 1" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_zygote_starts_when_its_maker_forks_plainly(method):
+    """Where vfork() is not used the pool's fork hooks run before the exec: the zygote has copies of what it needs."""
+    program = "import subprocess; subprocess._USE_VFORK = False\nimport holdfast\n"
+    program += f"with holdfast.Pool(1, context={method!r}) as pool: print(pool.apply(abs, (-1,)))"
+    done = run_python(["-c", program])
+    assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)
