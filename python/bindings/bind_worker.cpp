@@ -27,8 +27,8 @@ using worker::Enrolment;
 using worker::WorkerSeed;
 
 constexpr const char* kCapsule = "holdfast._core.Enrolment";
-// A worker that leaves by sys.exit() or is told to stop may hang in its finalizers: this long, then its watcher ends it. A worker
-// that is closed in the ordinary way has no limit, as in the standard pool.
+// A worker that leaves by sys.exit() or is told to stop may hang in its finalizers: this long, then its watcher ends it. One that
+// is closed in the ordinary way has the pool's own, longer limit (EngineOptions::leave_limit).
 constexpr Nanos kLeaveLimit = std::chrono::seconds(5);
 
 PyObject* mask_to_tuple(const sigset_t& mask) {
