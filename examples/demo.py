@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from holdfast import Pool, Retry, WorkerDiedError
 
-KILL_EVERY_S = 0.25  # a worker lives half a second: longer than the longest file takes on a busy machine
+KILL_EVERY_S = 0.25
 KILLER = Path(__file__).with_name("demo_killer.py")
 
 
@@ -136,7 +136,7 @@ def under_fire(files: list[str]) -> Count:
         kills = [json.loads(line) for line in killer.communicate()[0].splitlines()]
         deaths = pool.deaths()
     print(f"in the pool:   {total}  [{seconds:.1f} s]")
-    print(f"killed from outside meanwhile: {len(kills)} workers, every {KILL_EVERY_S} s")
+    print(f"killed from outside meanwhile: {len(kills)} workers")
     for death in deaths[:4]:
         under = "" if death.item is None else f" while parsing {Path(files[death.item]).name}: run again"
         print(f"    worker {death.pid} {death.describe()}{under}")

@@ -117,6 +117,10 @@ class ExecutedWorker:
 
     def _bootstrap(self, parent_sentinel: int) -> int:
         os.close(parent_sentinel)  # that of the exec; the caller's pidfd is the right one
+        for fd in self.seed[2:6]:
+            os.set_inheritable(
+                fd, False
+            )  # they came through an exec, and must not go through the task's: it would look alive
         handle = _core.worker_enrol(self.seed)
         code = 1
         try:

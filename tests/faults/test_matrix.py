@@ -15,7 +15,9 @@ import pytest
 from faults import crowd, harness, matrix, values
 
 SHORT_CROWDS = [case for case in crowd.all_cases() if case.get("cause", "sigkill") == "sigkill"]
-BATCHES = {"matrix": matrix.pairwise(), "value": values.all_cases(), "crowd": SHORT_CROWDS}
+# Which descriptors go through an exec of a task depends on how the worker itself was started.
+EXECS = [case for case in values.all_cases(matrix.STARTS[1:]) if case["name"] == "task_becomes_another_program"]
+BATCHES = {"matrix": matrix.pairwise(), "value": values.all_cases() + EXECS, "crowd": SHORT_CROWDS}
 
 
 @functools.cache
