@@ -55,10 +55,15 @@ bool feed_room(FeedObject* self, Encoder& encoder, std::uint64_t room) {
     const std::uint64_t count = std::min(room, self->chunk_size);
     const Fed fed = read_items(self, encoder, count, batch);
     PyObject* error = fed == Fed::failed ? take_exception() : nullptr;
-    const bool extended = batch.empty() || engine_of(self->core).extend(self->job, std::move(batch)).ok();
+    const Status extended = batch.empty() ? ok_status() : engine_of(self->core).extend(self->job, std::move(batch));
+    if (error == nullptr && !extended && extended.error().code == ErrorCode::exhausted) {  // else the pool is over, and has settled the job
+      (void)set_error(extended.error());
+      error = take_exception();
+    }
+    const bool over = fed != Fed::more || error != nullptr;
     restore_exception(error);
-    if (fed != Fed::more) finish_feed(self);
-    if (fed != Fed::more || !extended) return false;
+    if (over) finish_feed(self);
+    if (over || !extended) return false;
     room -= count;
   }
   return true;

@@ -175,7 +175,12 @@ PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& r
     if (!add_slice(core, encoder, source, slice, batch)) return give_up(core, result);
     const std::uint64_t added = batch.count();
     as_result(result)->items += added;  // also those that a terminated pool refuses: they have no outcome, and the result says so
-    if (added == 0 || !core->engine->extend(job, std::move(batch))) break;
+    if (added == 0) break;
+    if (const Status extended = core->engine->extend(job, std::move(batch)); !extended) {
+      if (extended.error().code != ErrorCode::exhausted) break;
+      (void)set_error(extended.error());
+      return give_up(core, result);
+    }
   }
   (void)core->engine->close_input(job);  // fails only when terminate() has closed it
   return result;

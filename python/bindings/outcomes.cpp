@@ -42,6 +42,10 @@ PyObject* with_traceback(PyObject* exception, std::string_view traceback) {
 }
 
 PyObject* raised_object(const TaskInfo& info, const pool::Settled& settled) {
+  if (settled.payload.is_lost()) {
+    PyErr_SetString(PyExc_MemoryError, "the task's result has come, but this process had no memory for it");
+    return take_exception();
+  }
   const std::optional<Raised> raised = decode_raised(settled.payload.bytes());
   if (!raised) {
     PyErr_SetString(PyExc_ValueError, "malformed payload: not the description of an exception");
@@ -98,6 +102,7 @@ bool makes_abort(const Policies& policies, OutcomeKind kind) {
 /// A payload that could not be unpickled; the error is set and becomes the __cause__.
 PyObject* decode_failure(const TaskInfo& info, ItemIndex item) {
   PyObject* cause = take_exception();
+  if (PyErr_GivenExceptionMatches(cause, PyExc_MemoryError) != 0) return cause;  // its own message: there may be no room for a longer one
   PyObject* error = call_errors("result_decode_error", Py_BuildValue("(OOK)", cause, info.function == nullptr ? Py_None : info.function,
                                                                      static_cast<unsigned long long>(item)));
   Py_DECREF(cause);

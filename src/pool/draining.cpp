@@ -109,7 +109,8 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame,
     return false;
   }
   counts.bytes_received += frame.payload.size;
-  if (frame.kind != ring::ResultKind::done) {
+  // A result that there is no memory for is an error of its item, not of the pool.
+  if (frame.kind != ring::ResultKind::done || payload->is_lost()) {
     if (!close_run(worker, run, now)) return false;
     if (!is_note) return accept_raised(worker, *chunk, frame, *std::move(payload), now);
     dispatch_queue.push_back({.kind = DispatchEvent::Kind::note, .job = nullptr, .note = *std::move(payload), .worker = worker.id});
@@ -178,6 +179,8 @@ void Engine::Impl::settle_range(const core::Settle& settle) {
   const JobRef job = found->second;
   Failure failure{
       .kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
+  const bool plain = settle.worker == 0 && settle.kind != OutcomeKind::skipped;  // cancelled, aborted, terminated: the kind says it all
+  if (plain) failure = Failure{};
   if (const auto dead = departed.find(settle.worker); settle.worker != 0 && dead != departed.end()) {
     auto mine = std::make_shared<ExitReport>(*dead->second.report);
     mine->attempts = settle.attempts;
@@ -194,8 +197,7 @@ void Engine::Impl::settle_range(const core::Settle& settle) {
 
 /// Keeps the frames of a killed item, so that get_killed_tasks() can rebuild the call. Before settle(): that frees them.
 void Engine::Impl::note_killed(const Job& job, ItemIndex item, OutcomeKind outcome, const ExitReport& report) {
-  if (killed.size() >= kKilledKept) killed.pop_front();
-  KilledItem& entry = killed.emplace_back();
+  KilledItem entry;
   entry.function = job.function;
   entry.call_mode = job.call_mode;
   entry.report = report;
@@ -207,6 +209,7 @@ void Engine::Impl::note_killed(const Job& job, ItemIndex item, OutcomeKind outco
   } else {
     entry.item = Payload::copy(stored.inline_bytes);
   }
+  killed.add(std::move(entry));
 }
 
 void Engine::Impl::notify() {

@@ -1,7 +1,9 @@
 // What: Engine's door: construction, submitting, reading, questions. See engine.hpp; the work is done in the files of engine_impl.hpp.
 #include "pool/engine.hpp"
 
+#include <cerrno>
 #include <csignal>
+#include <new>
 
 #include "pool/engine_impl.hpp"
 #include "pool/fork_guard.hpp"
@@ -30,6 +32,7 @@ Error closed_error(EngineState state, const std::string& reason) {
     default: return {ErrorCode::closed, 0, "submit", "the pool is closed"};
   }
 }
+Error no_memory(const char* operation) { return {ErrorCode::exhausted, ENOMEM, operation, "for the items of the job"}; }
 const char* const kForked = "this is a forked child: the pool belongs to its parent";
 }  // namespace
 
@@ -146,6 +149,7 @@ ByteSpan Engine::function_bytes(const Function& function) { return function.span
 
 std::shared_ptr<ring::BufferPool> Engine::buffers() { return impl_->buffers; }
 
+// What a job of many items needs is a few large blocks. They are made before anything is told of the job, so a lack of memory leaves no trace.
 Result<JobRef> Engine::submit(JobRequest&& request) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return Error{ErrorCode::closed, 0, "submit", kForked};
@@ -156,17 +160,19 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
                            .open = request.open,
                            .chunk_size = std::max<std::uint64_t>(1, request.chunk_size),
                            .policies = request.policies};
+  JobRef job;
+  try {
+    job = std::make_shared<Job>(std::move(request));
+    if (spec.items != 0 || spec.open) impl_->jobs.reserve(impl_->jobs.size() + 1);
+  } catch (const std::bad_alloc&) { return no_memory("submit"); }
   impl_->counts.items_submitted += spec.items;
-  const Time now = sys::now();
   if (spec.items == 0 && !spec.open) {  // map([]): there is nothing to schedule
-    auto job = std::make_shared<Job>(0, std::move(request));
     impl_->touch(job);
     impl_->notify();
     return job;
   }
-  const JobId id = impl_->scheduler.submit(spec, now);
-  auto job = std::make_shared<Job>(id, std::move(request));
-  impl_->jobs.emplace(id, job);
+  job->id = impl_->scheduler.submit(spec, sys::now());
+  impl_->jobs.emplace(job->id, job);
   impl_->run_actions();
   impl_->notify();
   return job;
@@ -177,7 +183,9 @@ Status Engine::extend(const JobRef& job, ItemBatch&& items) {
   if (impl_->forked_child) return Error{ErrorCode::closed, 0, "extend", kForked};
   if (!job->input_open) return Error{ErrorCode::closed, 0, "extend", "the job takes no more input"};
   const std::uint64_t count = items.count();
-  job->add_items(std::move(items));
+  try {
+    job->add_items(std::move(items));
+  } catch (const std::bad_alloc&) { return no_memory("extend"); }
   impl_->counts.items_submitted += count;
   impl_->scheduler.extend(job->id, count, sys::now());
   impl_->run_actions();
@@ -314,8 +322,8 @@ std::vector<ExitReport> Engine::deaths() {
 std::vector<KilledItem> Engine::killed_items() {
   const Impl::Lock lock(impl_->mutex);
   std::vector<KilledItem> copies;
-  copies.reserve(impl_->killed.size());
-  for (const KilledItem& each : impl_->killed) {
+  copies.reserve(impl_->killed.all().size());
+  for (const KilledItem& each : impl_->killed.all()) {
     copies.push_back({.function = each.function,
                       .call_mode = each.call_mode,
                       .item = each.item.duplicate(),

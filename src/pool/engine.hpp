@@ -163,7 +163,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::vector<WorkerInfo> workers();                       // live ones, and the dead not yet replaced
   std::optional<WorkerInfo> worker_info(WorkerId worker);  // also of dead ones (the last 1,024)
   Stats stats();
-  std::vector<KilledItem> killed_items();  // items that a death or a time-out settled; copies; the last 100,000
+  std::vector<KilledItem> killed_items();  // items that a death or a time-out settled; copies; the last of them, within KilledItems' bounds
   /// Every run of an item that ended with its worker's death, also those that were run again; the last 100,000.
   std::vector<ExitReport> deaths();
 

@@ -19,6 +19,7 @@
 #include "pool/engine.hpp"
 #include "pool/function.hpp"
 #include "pool/job.hpp"
+#include "pool/killed_items.hpp"
 #include "pool/launcher.hpp"
 #include "pool/result_buffers.hpp"
 #include "pool/waiter.hpp"
@@ -73,7 +74,7 @@ struct Engine::Impl {
   std::unordered_map<WorkerId, Departed> departed;  // the last kDepartedKept
   // Forgotten in the order of their ends: an old worker's id is low, and its report is needed in a moment.
   std::deque<WorkerId> departed_order;
-  std::deque<KilledItem> killed;
+  KilledItems killed;
   std::deque<ExitReport> death_log;  // every run of an item that ended with its worker's death
   std::deque<DispatchEvent> dispatch_queue;
   Stats counts;

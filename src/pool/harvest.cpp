@@ -32,6 +32,8 @@ Settled Harvest::take() {
     out.payload = std::move(*payload);
   else if (out.kind == OutcomeKind::done)
     out.payload = Payload::copy(bytes());
+  else if (out.kind == OutcomeKind::raised)
+    out.payload = Payload::lost();
   if (!runs_) slots_[index_].read = true;
   if (const auto failure = failures_.find(out.item); failure != failures_.end()) {
     out.failure = failure->second.kind;

@@ -25,7 +25,7 @@ struct Settled {
   std::shared_ptr<const ExitReport> report;    // died, timed_out (also skipped after those)
 };
 
-/// What there is to know about a failed item beside its payload.
+/// What there is to know about a failed item beside its kind and its payload; kept where there is anything.
 struct Failure {
   OutcomeKind kind = OutcomeKind::pending;  // died, timed_out, raised: also when the outcome is `skipped`
   std::uint32_t attempts = 0;

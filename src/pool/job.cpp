@@ -11,9 +11,8 @@ namespace {
 constexpr std::uint64_t kLongChunk = 16;  // shorter ones: a run is a record or a few, and costs more than their slots
 }  // namespace
 
-Job::Job(JobId job_id, JobRequest&& request)
-    : id(job_id),
-      function(std::move(request.function)),
+Job::Job(JobRequest&& request)
+    : function(std::move(request.function)),
       call_mode(request.call_mode),
       flags(request.flags),
       unordered(request.unordered),
@@ -29,11 +28,11 @@ Job::Job(JobId job_id, JobRequest&& request)
 
 void Job::add_items(ItemBatch&& batch) {
   const std::uint64_t added = batch.count();
-  items.append(std::move(batch));
   if (in_runs)
     runs_.grow(added);
   else
     slots_.resize(slots_.size() + added);
+  items.append(std::move(batch));
   unsettled_ += added;
 }
 
@@ -46,7 +45,7 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   if (!is_pending(item)) return false;
   --unsettled_;
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
-  if (kind != OutcomeKind::done && !forgotten) failures_.emplace(item, std::move(failure));
+  if (failure.kind != OutcomeKind::pending && !forgotten) failures_.emplace(item, std::move(failure));
   if (in_runs)
     runs_.settle(item, kind, forgotten ? Payload{} : std::move(payload));
   else

@@ -16,9 +16,10 @@ namespace holdfast::pool {
 
 class Job {
  public:
-  Job(JobId id, JobRequest&& request);
+  /// Throws std::bad_alloc, as add_items() does.
+  explicit Job(JobRequest&& request);
 
-  const JobId id;
+  JobId id = 0;  // set once, when the scheduler has given it
   const FunctionRef function;
   const std::uint16_t call_mode;
   const std::uint16_t flags;

@@ -2,6 +2,8 @@
 #include "pool/outcome_runs.hpp"
 
 #include <algorithm>
+#include <new>
+#include <utility>
 
 #include "base/check.hpp"
 
@@ -19,7 +21,9 @@ MutableByteSpan OutcomeRuns::room() { return room(kLeastRoom); }
 MutableByteSpan OutcomeRuns::room(std::size_t at_least) {
   if (blocks_.empty() || blocks_.back().size - blocks_.back().used < at_least) {
     const std::size_t size = std::max(blocks_.empty() ? kFirstBlock : std::min(blocks_.back().size * 4, kLargestBlock), at_least);
-    blocks_.push_back({.bytes = std::make_unique_for_overwrite<std::byte[]>(size), .size = size});
+    std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
+    if (!bytes) return {};
+    blocks_.push_back({.bytes = std::move(bytes), .size = size});
   }
   Block& block = blocks_.back();
   return {block.bytes.get() + block.used, block.size - block.used};
@@ -33,7 +37,11 @@ void OutcomeRuns::settle(ItemIndex item, OutcomeKind kind, Payload&& payload) {
     return;
   }
   const std::size_t record = ring::pack::cost(bytes.size());
-  std::byte* to = room(record + kPadding).data();
+  std::byte* const to = room(record + kPadding).data();
+  if (to == nullptr) {
+    kinds_[item] = OutcomeKind::raised;  // without a payload: lost
+    return;
+  }
   ring::pack::put_prefix(to, bytes.size());
   if (!bytes.empty()) std::memcpy(to + ring::pack::kPrefix, bytes.data(), bytes.size());
   add_run(item, 1, record);

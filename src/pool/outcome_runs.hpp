@@ -2,7 +2,8 @@
 // ring (ring/pack.hpp), so a million small results cost a few thousand copies and no object each. Owned by Job, guarded by the pool's mutex.
 //
 // Invariants: 1. An item has one state byte, which leaves `pending` once (P1). 2. A run's items are `done` and lie in no other run.
-// 3. A payload that is no record (raised, or in a shared buffer) is in `others`.
+// 3. A payload that is no record (raised, or in a shared buffer) is in `others`; a raised item without one has lost its result for lack of
+// memory.
 #pragma once
 
 #include <memory>
@@ -20,9 +21,9 @@ class OutcomeRuns {
   std::uint64_t size() const { return kinds_.size(); }
   OutcomeKind kind(ItemIndex item) const { return kinds_[item]; }
 
-  /// Of an item that is pending. `payload`: done or raised.
+  /// Of an item that is pending. `payload`: done or raised. Needs no memory for one that is empty or lost.
   void settle(ItemIndex item, OutcomeKind kind, Payload&& payload);
-  /// Memory for the records of a run that is about to come.
+  /// Memory for the records of a run that is about to come; empty when there is none to be had.
   MutableByteSpan room();
   /// `bytes` of room() hold `count` records: the results of the items from `first` on. Returns how many of them had been pending; the others
   /// keep what they have.

@@ -2,6 +2,7 @@
 #include "pool/payload.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "base/check.hpp"
 
@@ -11,7 +12,8 @@ Payload Payload::copy_to_heap(ByteSpan bytes) {
   HF_CHECK(bytes.size() <= UINT32_MAX);
   Payload made;
   made.size_ = static_cast<std::uint32_t>(bytes.size());
-  made.store_.heap = new std::byte[bytes.size()];
+  made.store_.heap = new (std::nothrow) std::byte[bytes.size()];
+  if (made.store_.heap == nullptr) return lost();
   made.kind_ = Kind::heap;
   std::memcpy(made.store_.heap, bytes.data(), bytes.size());
   return made;
@@ -29,11 +31,12 @@ ByteSpan Payload::bytes() const {
     case Kind::in_place: return {store_.in_place, size_};
     case Kind::heap: return {store_.heap, size_};
     case Kind::large: return store_.large->bytes();
+    case Kind::lost: break;
   }
   return {};
 }
 
-Payload Payload::duplicate() const { return copy(bytes()); }
+Payload Payload::duplicate() const { return is_lost() ? lost() : copy(bytes()); }
 
 void Payload::reset() {
   if (kind_ == Kind::heap) delete[] store_.heap;

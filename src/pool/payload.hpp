@@ -25,6 +25,7 @@ struct LargeResult {
 class Payload {
  public:
   Payload() = default;
+  /// lost() when there is no memory.
   static Payload copy(ByteSpan bytes) {
     if (bytes.size() > kInPlace) return copy_to_heap(bytes);
     Payload made;
@@ -39,6 +40,12 @@ class Payload {
     return made;
   }
   static Payload large(std::unique_ptr<LargeResult> result);
+  /// In place of bytes that this process had no memory for.
+  static Payload lost() {
+    Payload made;
+    made.kind_ = Kind::lost;
+    return made;
+  }
   Payload(Payload&& other) noexcept { steal(other); }
   Payload& operator=(Payload&& other) noexcept {
     if (this != &other) {
@@ -50,11 +57,12 @@ class Payload {
   ~Payload() { reset(); }
   ByteSpan bytes() const;  // valid while this object lives
   bool is_large() const { return kind_ == Kind::large; }
-  Payload duplicate() const;  // a private copy
+  bool is_lost() const { return kind_ == Kind::lost; }  // then bytes() is empty
+  Payload duplicate() const;                            // a private copy
   void reset();
 
  private:
-  enum class Kind : std::uint8_t { in_place, heap, large };
+  enum class Kind : std::uint8_t { in_place, heap, large, lost };
   static constexpr std::size_t kInPlace = 16;
   static Payload copy_to_heap(ByteSpan bytes);
   void steal(Payload& other) noexcept {

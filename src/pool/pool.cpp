@@ -39,6 +39,8 @@ Outcome to_outcome(pool::Settled&& settled) {
   const ByteSpan bytes = settled.payload.bytes();
   if (settled.kind == OutcomeKind::done)
     outcome.value.assign(bytes.begin(), bytes.end());
+  else if (settled.payload.is_lost())
+    outcome.error = "the result has come, but there was no memory for it in this process";
   else
     outcome.error.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (settled.report) outcome.report = *settled.report;

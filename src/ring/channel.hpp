@@ -168,7 +168,8 @@ class ParentChannel {
 
   // The end
   void set_closed();     // commits what was pushed; the worker finishes that, then leaves. Wakes it.
-  void set_cancelled();  // the worker begins nothing more (terminate); leaves after the running item. Wakes it.
+  void set_leaving();    // the worker begins nothing more, delivers what is done and leaves after the running item. Wakes it.
+  void set_cancelled();  // the same, but results are no longer wanted (terminate): it does not wait for room. Wakes it.
 
   // Large result buffers: the parent has read buffer `index` (index of this worker's table, see buffer.hpp): free for reuse.
   // Any thread.
@@ -220,6 +221,7 @@ class WorkerChannel {
   /// Sleeps until a task is committed, the channel is closed or cancelled, a signal handler ran (EINTR), or `timeout`.
   Wake wait_for_tasks(Nanos timeout);
   bool closed() const;     // set_closed: leave when no task is left
+  bool leaving() const;    // set_leaving or set_cancelled: begin nothing more, leave
   bool cancelled() const;  // set_cancelled: leave now
 
   // Results. False = no room now: wait_for_room, try again (or an inline payload above kInlineLimit, which never fits).
@@ -231,7 +233,7 @@ class WorkerChannel {
   /// Publishes: one release store. The caller then rings the bell page.
   void commit_result();
   /// Until an inline payload of `bytes` fits: room; or cancelled, interrupted, timed_out. Publishes what was pushed (ring the bell
-  /// page before, or the parent may sleep on). Closed does not end it: results are still wanted.
+  /// page before, or the parent may sleep on). Closed or leaving does not end it: results are still wanted.
   Wake wait_for_room(std::size_t bytes, Nanos timeout);
 
   void set_progress(ChunkId chunk, std::uint32_t item, Time started, std::uint32_t phase);

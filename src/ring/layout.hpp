@@ -52,6 +52,7 @@ static_assert(sizeof(Word32) == 4 && sizeof(Word64) == 8);
 /// `orders` bits.
 inline constexpr std::uint32_t kOrderClosed = 1;
 inline constexpr std::uint32_t kOrderCancelled = 2;
+inline constexpr std::uint32_t kOrderLeaving = 4;
 
 /// What the worker is running. A seqlock: `version` is odd while the worker writes, so that a reader never pairs a new item with an
 /// old start time (a time limit would kill too early). Every store is a release, every load an acquire: no fence is needed.

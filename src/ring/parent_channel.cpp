@@ -337,6 +337,11 @@ void ParentChannel::set_closed() {
   wake_any_sleeper(impl_->page.sleeping);
 }
 
+void ParentChannel::set_leaving() {
+  impl_->page.orders.fetch_or(kOrderLeaving, std::memory_order_seq_cst);  // as above
+  wake_any_sleeper(impl_->page.sleeping);
+}
+
 void ParentChannel::set_cancelled() {
   impl_->page.orders.fetch_or(kOrderCancelled, std::memory_order_seq_cst);  // as above
   wake_any_sleeper(impl_->page.sleeping);

@@ -194,7 +194,7 @@ WorkerChannel::Wake WorkerChannel::wait_for_tasks(Nanos timeout) {
   const auto ready = [&my, &wake] {
     // `orders` before the ring: a worker that reads "closed" then sees every task committed before it.
     const std::uint32_t orders = my.page.orders.load(std::memory_order_seq_cst);
-    if ((orders & kOrderCancelled) != 0) {
+    if ((orders & (kOrderCancelled | kOrderLeaving)) != 0) {
       wake = Wake::cancelled;
     } else if (my.tasks.anything_there()) {
       wake = Wake::tasks;
@@ -214,6 +214,7 @@ WorkerChannel::Wake WorkerChannel::wait_for_tasks(Nanos timeout) {
 }
 
 bool WorkerChannel::closed() const { return impl_->has_order(kOrderClosed) || impl_->foreign(); }
+bool WorkerChannel::leaving() const { return impl_->has_order(kOrderCancelled | kOrderLeaving) || impl_->foreign(); }
 bool WorkerChannel::cancelled() const { return impl_->has_order(kOrderCancelled) || impl_->foreign(); }
 
 // --- results ---

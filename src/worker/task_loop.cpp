@@ -33,7 +33,7 @@ TaskLoop::TaskLoop(Enrolment& worker, Runner& runner, sys::ForkMark mark)
 int TaskLoop::run() {
   for (;;) {
     if (check_signals() == Step::leave) break;
-    if (channel_.cancelled()) break;
+    if (channel_.leaving()) break;
     const bool closed = channel_.closed();  // read first: what was committed before it was set is then seen by next_task
     auto frame = channel_.next_task();
     if (!frame.ok()) {

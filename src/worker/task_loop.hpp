@@ -3,7 +3,7 @@
 // Invariants:
 //   1. An item runs only after its claim was won, and its result is committed before the next item is claimed: a death costs one item.
 //   2. A forked child of a task that comes back into the loop never answers in the worker's name: it leaves.
-//   3. After every item, a failed one too, `cancelled` is looked at; an exception of a task or a handler never keeps a worker.
+//   3. After every item, a failed one too, `leaving` is looked at; an exception of a task or a handler never keeps a worker.
 //   4. An idle worker sleeps without a time-out (after its first second).
 // One thread; signals are unblocked here (the runner blocks them where handlers must not run). Callers: cpp_zygote.cpp, bind_worker.cpp.
 #pragma once

@@ -153,6 +153,34 @@ TYPED_TEST(RingChannel, CancelledWorkerBeginsNothingMore) {
   EXPECT_EQ(link.parent->load_chunk(0).value().next, 0u);
 }
 
+TYPED_TEST(RingChannel, LeavingWorkerBeginsNothingMoreAndStillWaitsForRoom) {
+  Link link = Link::make();
+  push_whole_chunk(*link.parent, 1, 0, {pattern(1, 10)});
+  link.parent->commit_tasks();
+  link.parent->set_leaving();
+  constexpr std::uint32_t kResults = 1000;  // several rings full
+  TypeParam worker(link, [](WorkerChannel& channel, BellPage& bell) {
+    if (!channel.leaving() || channel.cancelled()) return 1;
+    if (channel.wait_for_tasks(Nanos::max()) != WorkerChannel::Wake::cancelled) return 2;
+    const auto payload = pattern(1, 1000);
+    ResultFrame frame;
+    frame.chunk = 1;
+    frame.payload = inline_payload(payload);
+    for (frame.item = 0; frame.item < kResults; ++frame.item) {
+      if (!send_result(channel, bell, frame)) return 3;
+    }
+    return 0;
+  });
+  for (std::uint32_t i = 0; i < kResults; ++i) {
+    const auto result = wait_result(*link.parent, link.bell);
+    ASSERT_TRUE(result.ok());
+    ASSERT_EQ(result->item, i);
+    link.parent->pop_result();
+    link.parent->release_results();
+  }
+  EXPECT_EQ(worker.join(), 0);
+}
+
 TYPED_TEST(RingChannel, CancelEndsAWaitForRoom) {
   Link link = Link::make();
   TypeParam worker(link, [](WorkerChannel& channel, BellPage& bell) {

@@ -33,6 +33,7 @@ std::vector<std::byte> act(ByteSpan item) {
   if (text == "throw") throw std::runtime_error("thrown on purpose");
   if (text == "throw int") throw 42;  // NOLINT(hicpp-exception-baseclass): the point of the test
   if (text == "throw much") throw std::runtime_error(std::string(kBig, 'm'));
+  if (text == "30k") return std::vector<std::byte>(30'000, std::byte{'k'});
   if (text == "big") return std::vector<std::byte>(kBig, std::byte{'b'});
   if (text == "fork") return bytes_of(fork() == 0 ? "child" : "parent");
   if (text == "setsid") return bytes_of(setsid() == getpid() ? "leader" : "failed");
@@ -245,6 +246,24 @@ TEST_F(TaskLoopSignals, CancelledLeavesAfterTheRunningItem) {
   ASSERT_TRUE(sys::pidfd_send_signal(worker->pidfd.get(), SIGUSR1).ok());
   EXPECT_EQ(pool.bury(*worker, 1).a, 0);
   EXPECT_EQ(worker->channel->load_chunk(0).value().next, 1U);
+}
+
+TEST(TaskLoopEnd, LeavingDeliversWhatIsDoneThroughAFullRing) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  pool.submit(*worker, std::vector<std::string>(30, "30k"));
+  // The ring takes eight of them: with the ninth begun the worker waits for room, or soon will.
+  ASSERT_TRUE(eventually([&] { return worker->channel->load_chunk(0).value().next >= 9; }));
+  worker->channel->set_leaving();
+  const std::uint32_t begun = worker->channel->load_chunk(0).value().next;
+  for (std::uint32_t i = 0; i < begun; ++i) {
+    const auto answer = pool.next_answer(*worker);
+    ASSERT_TRUE(answer.has_value()) << i;
+    EXPECT_EQ(answer->item, i);
+    EXPECT_EQ(answer->text.size(), 30'000U);
+  }
+  EXPECT_EQ(pool.bury(*worker, 1).a, 0);
+  EXPECT_EQ(worker->channel->load_chunk(0).value().next, begun);
 }
 
 // Number of times the process has gone to sleep, from /proc.
