@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "base/allocate.hpp"
 #include "base/check.hpp"
 
 namespace holdfast::pool {
@@ -12,17 +13,25 @@ namespace holdfast::pool {
 namespace {
 constexpr std::size_t kFirstBlock = 16 * 1024;
 constexpr std::size_t kLargestBlock = 256 * 1024;
-constexpr std::size_t kLeastRoom = 4096;  // what is left of a block is given up below this
-constexpr std::size_t kPadding = 8;       // ParentChannel::take_done_run() writes whole words
+constexpr std::size_t kLeastRoom = 4096;     // what is left of a block is given up below this
+constexpr std::uint32_t kStarvedFor = 1000;  // calls that are refused after a lack of memory: asking the system again costs microseconds
+constexpr std::size_t kPadding = 8;          // ParentChannel::take_done_run() writes whole words
 }  // namespace
 
 MutableByteSpan OutcomeRuns::room() { return room(kLeastRoom); }
 
 MutableByteSpan OutcomeRuns::room(std::size_t at_least) {
   if (blocks_.empty() || blocks_.back().size - blocks_.back().used < at_least) {
+    if (starved_ > 0) {
+      --starved_;
+      return {};
+    }
     const std::size_t size = std::max(blocks_.empty() ? kFirstBlock : std::min(blocks_.back().size * 4, kLargestBlock), at_least);
-    std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
-    if (!bytes) return {};
+    auto bytes = allocate(size);
+    if (!bytes) {
+      starved_ = kStarvedFor;
+      return {};
+    }
     blocks_.push_back({.bytes = std::move(bytes), .size = size});
   }
   Block& block = blocks_.back();
@@ -44,7 +53,7 @@ void OutcomeRuns::settle(ItemIndex item, OutcomeKind kind, Payload&& payload) {
   }
   ring::pack::put_prefix(to, bytes.size());
   if (!bytes.empty()) std::memcpy(to + ring::pack::kPrefix, bytes.data(), bytes.size());
-  add_run(item, 1, record);
+  if (!add_run(item, 1, record)) kinds_[item] = OutcomeKind::raised;
   blocks_.back().used += record;
 }
 
@@ -54,8 +63,7 @@ std::uint64_t OutcomeRuns::settle_run(ItemIndex first, std::uint32_t count, std:
   const auto end = begin + count;
   std::uint64_t settled = count;
   if (std::all_of(begin, end, [](OutcomeKind kind) { return kind == OutcomeKind::pending; })) {
-    std::fill(begin, end, OutcomeKind::done);
-    add_run(first, count, bytes);
+    std::fill(begin, end, add_run(first, count, bytes) ? OutcomeKind::done : OutcomeKind::raised);
     blocks_.back().used += bytes;
     return settled;
   }
@@ -65,8 +73,7 @@ std::uint64_t OutcomeRuns::settle_run(ItemIndex first, std::uint32_t count, std:
   ByteSpan record;
   for (ItemIndex item = first; reader.next(record); ++item) {
     if (kinds_[item] == OutcomeKind::pending) {
-      kinds_[item] = OutcomeKind::done;
-      add_run(item, 1, ring::pack::cost(record.size()));
+      kinds_[item] = add_run(item, 1, ring::pack::cost(record.size())) ? OutcomeKind::done : OutcomeKind::raised;
     } else {
       --settled;
     }
@@ -75,8 +82,8 @@ std::uint64_t OutcomeRuns::settle_run(ItemIndex first, std::uint32_t count, std:
   return settled;
 }
 
-/// The records lie at the end of what is used of the last block.
-void OutcomeRuns::add_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
+/// The records lie at the end of what is used of the last block. False: there is no memory to list them, they are lost.
+bool OutcomeRuns::add_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
   Block& block = blocks_.back();
   const auto index = static_cast<std::uint32_t>(blocks_.size() - 1);
   const auto offset = static_cast<std::uint32_t>(block.used);
@@ -86,11 +93,14 @@ void OutcomeRuns::add_run(ItemIndex first, std::uint32_t count, std::size_t byte
     if (last.block == index && last.offset + last.size == offset && last.first + last.count == first) {
       last.count += count;
       last.size += size;
-      return;
+      return true;
     }
   }
-  runs_.push_back({.first = first, .count = count, .block = index, .offset = offset, .size = size});
+  try {
+    runs_.push_back({.first = first, .count = count, .block = index, .offset = offset, .size = size});
+  } catch (const std::bad_alloc&) { return false; }
   ++block.runs;
+  return true;
 }
 
 OutcomeRuns OutcomeRuns::take_payloads() {

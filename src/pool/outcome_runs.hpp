@@ -61,12 +61,13 @@ class OutcomeRuns {
     ByteSpan record;
   };
   MutableByteSpan room(std::size_t at_least);
-  void add_run(ItemIndex first, std::uint32_t count, std::size_t bytes);
+  bool add_run(ItemIndex first, std::uint32_t count, std::size_t bytes);
 
   std::vector<OutcomeKind> kinds_;
   std::vector<Run> runs_;
   std::vector<Block> blocks_;
   std::unordered_map<ItemIndex, Payload> others_;
+  std::uint32_t starved_ = 0;
   Reading reading_;
 };
 

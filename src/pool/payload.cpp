@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "base/allocate.hpp"
 #include "base/check.hpp"
 
 namespace holdfast::pool {
@@ -12,7 +13,7 @@ Payload Payload::copy_to_heap(ByteSpan bytes) {
   HF_CHECK(bytes.size() <= UINT32_MAX);
   Payload made;
   made.size_ = static_cast<std::uint32_t>(bytes.size());
-  made.store_.heap = new (std::nothrow) std::byte[bytes.size()];
+  made.store_.heap = allocate(bytes.size()).release();
   if (made.store_.heap == nullptr) return lost();
   made.kind_ = Kind::heap;
   std::memcpy(made.store_.heap, bytes.data(), bytes.size());
@@ -53,7 +54,12 @@ void ItemBatch::new_block(std::size_t at_least) {
   const std::size_t grown = blocks_.empty() ? kSpare : std::min(block_size_ * 4, kLargestBlock);
   block_size_ = std::max(grown, at_least);
   block_used_ = 0;
-  blocks_.push_back(std::make_unique_for_overwrite<std::byte[]>(block_size_));
+  blocks_.push_back(allocate(block_size_));
+  if (!blocks_.back()) {
+    blocks_.pop_back();
+    block_size_ = 0;
+    throw std::bad_alloc();
+  }
   if (!packs_.empty()) packs_.back().open = false;
 }
 

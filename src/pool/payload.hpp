@@ -93,6 +93,7 @@ class ItemBatch {
   /// would else hold a descriptor each.
   static constexpr std::size_t kStagedLimit = std::size_t{1} << 20;
 
+  // These throw std::bad_alloc, as all that grows a batch does: they run in the caller's own thread, before anything is submitted.
   void add(ByteSpan bytes);                                                      // size <= kStagedLimit
   std::byte* add_room(std::size_t size);                                         // the same, filled by the caller at once
   void add_large(std::shared_ptr<ring::SharedBuffer> buffer, std::size_t size);  // larger: sealed already

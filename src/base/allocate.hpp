@@ -1,0 +1,25 @@
+// What: memory for payloads, the large allocations of a pool, in a way that a lack of it is survived: it is refused while there is still
+// enough for the small allocations (list nodes, queues), whose failure could only end the process. Callers: src/pool.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+
+namespace holdfast {
+
+inline constexpr std::size_t kHeadroom = 64 * 1024;
+inline constexpr std::size_t kSmallAllocation = 1024;  // not worth the look
+
+/// `size` bytes, not initialised. nullptr: they, or kHeadroom beside them, are not to be had. Costs a second malloc and free (about 50 ns).
+inline std::unique_ptr<std::byte[]> allocate(std::size_t size) {
+  std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
+  if (!bytes || size <= kSmallAllocation) return bytes;
+  // A call that the compiler must not leave out, as it may a pair of new and delete.
+  void* headroom = ::operator new(kHeadroom, std::nothrow);
+  if (headroom == nullptr) return nullptr;
+  ::operator delete(headroom, kHeadroom);
+  return bytes;
+}
+
+}  // namespace holdfast
