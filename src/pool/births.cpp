@@ -318,7 +318,7 @@ void Engine::Impl::zygote_lost() {
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   for (auto& [id, worker] : workers) {
     if (!worker->pidfd) continue;
-    ask_to_leave(*worker);
+    ask_to_leave(*worker, /*deliver=*/true);
     if (worker->life == Worker::Life::dying) worker->exited_deadline = sys::now();  // nobody will answer
   }
   for (const WorkerId id : unborn()) {

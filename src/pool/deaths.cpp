@@ -112,7 +112,7 @@ void Engine::Impl::check_after_eof(Worker& worker) {
     // It closed its descriptors (os.closerange in a task) and runs on; but no large argument reaches it any more, and it can ask for no
     // room for a large result. So it finishes what it runs, and another takes its place.
     if (!worker.ready_told) worker.start_error = "its initializer closed the descriptors that the pool talks to it by (os.closerange?)";
-    ask_to_leave(worker);
+    ask_to_leave(worker, /*deliver=*/true);
     return;
   }
   if (worker.pidfd && sys::pidfd_exited(worker.pidfd.get())) {
@@ -127,10 +127,13 @@ void Engine::Impl::check_after_eof(Worker& worker) {
   condemn(worker, "it replaced itself by another program (exec) in the middle of its work");
 }
 
-/// It begins nothing more and leaves after the item it runs.
-void Engine::Impl::ask_to_leave(Worker& worker) {
+/// It begins nothing more and leaves after the item it runs; with `deliver` it hands over what is done, however full its ring is.
+void Engine::Impl::ask_to_leave(Worker& worker, bool deliver) {
   worker.closing = true;
-  worker.channel->set_cancelled();
+  if (deliver)
+    worker.channel->set_leaving();
+  else
+    worker.channel->set_cancelled();
 }
 
 /// What it said or wrote makes no sense (P8): nothing of it is read any more.
@@ -229,7 +232,7 @@ void Engine::Impl::finish_worker(Worker& worker) {
   }
   if (worker.evidence_at != Time{0}) report.news_ns = (now - worker.evidence_at).count();
   if (report.lost_item) {
-    if (death_log.size() >= kKilledKept) death_log.pop_front();
+    if (death_log.size() >= kDeathsKept) death_log.pop_front();
     death_log.push_back(report);
     ++counts.deaths;
     counts.last_news = now - worker.evidence_at;

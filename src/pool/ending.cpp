@@ -40,7 +40,7 @@ void Engine::Impl::take_steps(const core::StopSteps& steps) {
   std::vector<WorkerId> abandoned;
   for (auto& [id, worker] : workers) {
     if (worker->life == Worker::Life::dying) continue;
-    if (steps.ask) ask_to_leave(*worker);
+    if (steps.ask) ask_to_leave(*worker, /*deliver=*/false);
     if (steps.sigint && worker->busy() && worker->pidfd) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGINT);
     if (steps.sigterm) {
       worker->stop_cause = Cause::stopped_by_pool;

@@ -112,7 +112,7 @@ struct Engine::Impl {
 
   static constexpr std::size_t kDepartedKept = 1024;
   static constexpr std::uint32_t kZygoteDeathsAllowed = 3;
-  static constexpr std::size_t kKilledKept = 100'000;
+  static constexpr std::size_t kDeathsKept = 100'000;
 
   // --- sending.cpp: actions out, frames in ---
   void run_actions();
@@ -188,7 +188,7 @@ struct Engine::Impl {
   void check_after_eof(Worker& worker);
   void finish_worker(Worker& worker);  // reported and freed: `worker` is gone after this
   void kill_worker(Worker& worker, Cause cause);
-  static void ask_to_leave(Worker& worker);
+  static void ask_to_leave(Worker& worker, bool deliver);
   void condemn(Worker& worker, std::string detail);
   void abandon(Worker& worker);
   void read_exit_status(Worker& worker);
