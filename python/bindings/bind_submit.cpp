@@ -66,24 +66,68 @@ PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest&& request)
 
 /// What a map can be cut into slices of: an exact list (which may change its size while its elements are pickled) or a range. Reading either runs
 /// no code of the user's and cannot fail midway; anything else is read to its end before a single item is sent.
-struct Sliceable {
-  PyObject* list = nullptr;      // borrowed
-  PyObject* iterator = nullptr;  // of a range; owned
-  Py_ssize_t at = 0;
-  PyObject* next() {  // new reference; nullptr at the end
-    if (iterator != nullptr) return PyIter_Next(iterator);
-    return at < PyList_GET_SIZE(list) ? Py_NewRef(PyList_GET_ITEM(list, at++)) : nullptr;
+class Sliceable {
+ public:
+  /// False when it is neither, or a range of ints beyond 64 bits.
+  bool open(PyObject* iterable) {
+    if (PyList_CheckExact(iterable)) {
+      list_ = iterable;
+      return true;
+    }
+    if (!PyRange_Check(iterable) || !read_int(iterable, "start", value_) || !read_int(iterable, "step", step_)) return false;
+    left_ = PyObject_Size(iterable);
+    std::int64_t last = 0;  // only values within 64 bits are ever computed
+    if (left_ < 0) PyErr_Clear();
+    return left_ >= 0 &&
+           (left_ == 0 || (!__builtin_mul_overflow(step_, left_ - 1, &last) && !__builtin_add_overflow(last, value_, &last)));
   }
+  Py_ssize_t size() const { return list_ != nullptr ? PyList_GET_SIZE(list_) : left_; }
+  /// Adds the next item. False: at the end, or with a Python error set.
+  bool add_next(CoreObject* core, Encoder& encoder, pool::ItemBatch& batch) {
+    if (list_ == nullptr) return add_next_int(batch);
+    if (at_ >= PyList_GET_SIZE(list_)) return false;
+    PyObject* item = Py_NewRef(PyList_GET_ITEM(list_, at_++));
+    const bool added = add_item(core, encoder, item, batch);
+    Py_DECREF(item);
+    return added;
+  }
+
+ private:
+  static bool read_int(PyObject* range, const char* name, std::int64_t& out) {
+    PyObject* value = PyObject_GetAttrString(range, name);
+    int overflow = 0;
+    out = value == nullptr ? 0 : PyLong_AsLongLongAndOverflow(value, &overflow);
+    Py_XDECREF(value);
+    if (PyErr_Occurred() == nullptr) return overflow == 0;
+    PyErr_Clear();
+    return false;
+  }
+  /// The ints of a range go without ever being Python objects.
+  bool add_next_int(pool::ItemBatch& batch) {
+    if (left_ == 0) return false;
+    try {
+      const MutableByteSpan room = batch.spare();
+      static_assert(kIntRoom <= pool::ItemBatch::kSpare - ring::pack::kPrefix);
+      batch.keep(encode_int(value_, room.data()));
+    } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
+      PyErr_NoMemory();
+      return false;
+    }
+    if (--left_ != 0) value_ += step_;
+    return true;
+  }
+
+  PyObject* list_ = nullptr;  // borrowed
+  Py_ssize_t at_ = 0;
+  std::int64_t value_ = 0;
+  std::int64_t step_ = 0;
+  Py_ssize_t left_ = 0;
 };
 
 /// Up to `most` items. False with a Python error set.
 bool add_slice(CoreObject* core, Encoder& encoder, Sliceable& source, Py_ssize_t most, pool::ItemBatch& batch) {
   for (Py_ssize_t i = 0; i < most; ++i) {
-    PyObject* item = source.next();
-    if (item == nullptr) return PyErr_Occurred() == nullptr;
-    const bool added = add_item(core, encoder, item, batch);
-    Py_DECREF(item);
-    if (!added) return false;
+    if (!source.add_next(core, encoder, batch)) return PyErr_Occurred() == nullptr;
     if ((i & 0xffff) == 0xffff && PyErr_CheckSignals() != 0) return false;
   }
   return true;
@@ -226,21 +270,13 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
   if (result == nullptr) return nullptr;
   Sliceable source;
-  if (PyList_CheckExact(iterable))
-    source.list = iterable;
-  else if (PyRange_Check(iterable))
-    source.iterator = PyObject_GetIter(iterable);
-  if (source.list != nullptr || source.iterator != nullptr) {
-    const Py_ssize_t total = PyObject_Size(iterable);  // a range too long to count raises OverflowError
-    if (total >= 0)
-      result = submit_slices(core, result, std::move(request), source, total, arguments[4]);
-    else
-      Py_CLEAR(result);
-    Py_XDECREF(source.iterator);
-    return result;
+  if (source.open(iterable)) return submit_slices(core, result, std::move(request), source, source.size(), arguments[4]);
+  if (PyRange_Check(iterable) && PyObject_Size(iterable) < 0) {  // too long to count: OverflowError
+    Py_DECREF(result);
+    return nullptr;
   }
   Encoder encoder(core->main_by_value);
-  const bool good = PyErr_Occurred() == nullptr && add_iterable(core, encoder, iterable, request.items) &&
+  const bool good = add_iterable(core, encoder, iterable, request.items) &&
                     chunk_size_from(arguments[4], request.items.count(), core->workers, request.chunk_size);
   if (!good) {
     Py_DECREF(result);

@@ -55,12 +55,15 @@ std::byte* put_run(std::byte* at, const std::byte* end, Tag tag, const void* dat
   return at + size;
 }
 
+std::byte* put_int64(std::byte* at, std::int64_t value) {
+  if (value >= -128 && value <= 127) return put_value(put_tag(at, Tag::int8), static_cast<std::int8_t>(value));
+  return put_value(put_tag(at, Tag::int64), value);
+}
+
 std::byte* put_int(std::byte* at, PyObject* object) {
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
-  if (overflow != 0) return nullptr;
-  if (value >= -128 && value <= 127) return put_value(put_tag(at, Tag::int8), static_cast<std::int8_t>(value));
-  return put_value(put_tag(at, Tag::int64), static_cast<std::int64_t>(value));
+  return overflow != 0 ? nullptr : put_int64(at, value);
 }
 
 std::byte* put_text(std::byte* at, const std::byte* end, PyObject* object) {
@@ -203,6 +206,8 @@ std::size_t encode_compact(PyObject* object, MutableByteSpan room) {
   const std::byte* const end = put_compact(room.data(), room.data() + room.size(), object, /*depth=*/0);
   return end == nullptr ? 0 : static_cast<std::size_t>(end - room.data());
 }
+
+std::size_t encode_int(std::int64_t value, std::byte* room) { return static_cast<std::size_t>(put_int64(room, value) - room); }
 
 bool Encoder::encode(PyObject* object) {
   by_value_ = false;

@@ -63,6 +63,9 @@ class Encoder {
 
 /// The compact code of `object` written straight to where it is to lie. 0 (and no Python error): it has none, or does not fit; use an Encoder.
 std::size_t encode_compact(PyObject* object, MutableByteSpan room);
+/// The same for an int that is no Python object (yet). `room`: at least kIntRoom bytes.
+std::size_t encode_int(std::int64_t value, std::byte* room);
+inline constexpr std::size_t kIntRoom = 9;
 
 /// New reference, or nullptr with a Python error set (any BaseException: unpickling runs code).
 PyObject* decode(ByteSpan bytes);

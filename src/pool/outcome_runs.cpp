@@ -111,7 +111,7 @@ OutcomeRuns OutcomeRuns::take_payloads() {
   return taken;
 }
 
-Payload* OutcomeRuns::other(ItemIndex item) {
+Payload* OutcomeRuns::find_other(ItemIndex item) {
   const auto found = others_.find(item);
   return found == others_.end() ? nullptr : &found->second;
 }

@@ -37,9 +37,10 @@ class OutcomeRuns {
   /// The record of item `item`, empty if it is in no run: other(). Items are asked for in ascending order (the same one again is fine). A block
   /// of memory is freed when the last of its runs has been read.
   ByteSpan read(ItemIndex item);
-  Payload* other(ItemIndex item);  // nullptr: it has none
+  Payload* other(ItemIndex item) { return others_.empty() ? nullptr : find_other(item); }  // nullptr: it has none
 
  private:
+  Payload* find_other(ItemIndex item);
   struct Run {
     ItemIndex first;
     std::uint32_t count;

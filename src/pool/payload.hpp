@@ -92,6 +92,7 @@ class ItemBatch {
   /// Up to this size an item waits in ordinary memory and is staged in a shared buffer when it is sent: thousands of middle-sized arguments
   /// would else hold a descriptor each.
   static constexpr std::size_t kStagedLimit = std::size_t{1} << 20;
+  static constexpr std::size_t kSpare = 64;  // what spare() gives at least, with a record's prefix: a job of one small item stays small
 
   // These throw std::bad_alloc, as all that grows a batch does: they run in the caller's own thread, before anything is submitted.
   void add(ByteSpan bytes);                                                      // size <= kStagedLimit
@@ -117,7 +118,6 @@ class ItemBatch {
 
  private:
   friend class ItemStore;
-  static constexpr std::size_t kSpare = 64;        // a job of one small item stays small
   static constexpr std::size_t kPackBytes = 4096;  // small against a ring: a worker starts on the first while the next ones are written
   enum class Kind : std::uint8_t { records, plain, large };
   struct Pack {

@@ -127,12 +127,12 @@ TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
   const Chunk* chunk = find_chunk(frame.chunk);
   if (chunk == nullptr) return leave(1);                             // an item of no chunk: the pool's own error
   if (!channel_.claim(chunk->slot, frame.item)) return Step::go_on;  // taken back before it began
-  const Time started = item_end_ != Time{0} ? item_end_ : sys::now();
+  const Time started = item_end_ != Time{0} ? item_end_ : clock_.now();
   channel_.set_progress(frame.chunk, frame.item, started, kPhaseRunning);
   const RunAnswer answer = call(*chunk, frame);
   leave_if_forked(answer.next == RunAnswer::Next::leave ? answer.exit_code : 0);
   if (answer.next == RunAnswer::Next::leave) return leave(answer.exit_code);
-  item_end_ = sys::now();
+  item_end_ = clock_.now();
   ring::ResultFrame result;
   result.kind = answer.kind;
   result.chunk = frame.chunk;

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "ring/channel.hpp"
+#include "sys/fast_clock.hpp"
 #include "sys/fork_mark.hpp"
 #include "worker/buffers.hpp"
 #include "worker/enrol.hpp"
@@ -58,6 +59,7 @@ class TaskLoop {
   WorkerBuffers buffers_;
   std::array<Chunk, ring::kChunkSlots> chunks_{};  // by slot
   std::uint32_t current_ = 0;                      // slot of the chunk that the last item belonged to
+  sys::FastClock clock_;                           // for items
   Time item_end_{0};                               // end of the last item while no sleep came after it: the next one's start
   int exit_code_ = 0;
 };
