@@ -117,20 +117,29 @@ void Engine::Impl::handle_deadlines(Time now) {
   run_actions();
 }
 
-/// Tells the scheduler which item each busy worker says it runs, and since when. The worker's word is bounded by what we know: it cannot
-/// have started before the last look at it (then a lie costs it its own time at most), nor in the future.
+/// Tells the scheduler which item each busy worker runs, and since when. Which one it is we know from the chunk word, whose `next` can only
+/// rise; the worker's own word of it gives the exact time, and is believed only within what we know: not before the last look, not in the
+/// future, and not at all where it names another item (P8: a task that overwrites it gains a look's length).
 void Engine::Impl::watch_time_limits() {
   if (!scheduler.has_time_limits()) return;
   const Time now = sys::now();
   for (auto& [id, worker] : workers) {
     if (!worker->busy() || worker->life != Worker::Life::ready) continue;
+    const ChunkInFlight& chunk = worker->chunks.front();  // results come in order: what runs is in the first one that is not answered
+    if (!chunk.announced) continue;
+    const auto word = worker->channel->load_chunk(chunk.slot);
+    if (!word) {
+      condemn(*worker, word.error().message());
+      continue;
+    }
+    const std::uint32_t item = chunk.answered;
+    const std::uint64_t key = chunk.chunk * 0x9E3779B97F4A7C15ULL + item;
+    if (word->next <= item || key == worker->announced_item) continue;
     const auto progress = worker->channel->progress();
-    const std::uint64_t key = progress.chunk * 0x9E3779B97F4A7C15ULL + progress.item;
-    if (progress.started == Time{0} || key == worker->announced_item) continue;
-    const ChunkInFlight* chunk = worker->find_chunk(progress.chunk);
-    if (chunk == nullptr || progress.item >= chunk->end || progress.item < chunk->answered) continue;
+    const bool agrees = progress.chunk == chunk.chunk && progress.item == item && progress.started != Time{0};
+    if (!agrees && worker->channel->results_waiting()) continue;  // it is further than what has been read: next time
     worker->announced_item = key;
-    scheduler.item_started(id, progress.chunk, progress.item, std::clamp(progress.started, now - kBoundedLook, now));
+    scheduler.item_started(id, chunk.chunk, item, agrees ? std::clamp(progress.started, now - kBoundedLook, now) : now);
   }
 }
 

@@ -171,6 +171,13 @@ def test_task_timeout_kills_and_tells(pool):
     assert pool.apply(tasks.sleep, (30,), task_timeout=0.1, on_timeout="skip", skip_value="late") == "late"
 
 
+def test_a_task_that_overwrites_its_progress_has_the_same_limit(pool):
+    """P8: the parent knows from the chunk word what runs, and since when it saw it."""
+    with pytest.raises(TaskTimeoutError):
+        pool.apply(tasks.sleep_in_disguise, (30,), task_timeout=0.2)
+    assert pool.apply(tasks.square, (3,)) == 9
+
+
 def test_a_task_may_take_longer_than_the_timeout_of_another_call(pool):
     """The limit belongs to its call."""
     slow = pool.apply_async(tasks.sleep, (0.5,))
