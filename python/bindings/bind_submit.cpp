@@ -78,8 +78,7 @@ class Sliceable {
     left_ = PyObject_Size(iterable);
     std::int64_t last = 0;  // only values within 64 bits are ever computed
     if (left_ < 0) PyErr_Clear();
-    return left_ >= 0 &&
-           (left_ == 0 || (!__builtin_mul_overflow(step_, left_ - 1, &last) && !__builtin_add_overflow(last, value_, &last)));
+    return left_ >= 0 && (left_ == 0 || (!__builtin_mul_overflow(step_, left_ - 1, &last) && !__builtin_add_overflow(last, value_, &last)));
   }
   Py_ssize_t size() const { return list_ != nullptr ? PyList_GET_SIZE(list_) : left_; }
   /// Adds the next item. False: at the end, or with a Python error set.

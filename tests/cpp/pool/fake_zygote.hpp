@@ -35,11 +35,10 @@ class FakeZygote : public testing::Test {
     worker_ = next(ring::MessageType::start, &fds).worker;
     ASSERT_EQ(fds.size(), 2U);
     socket_ = std::move(fds[0]);
+    const auto before = signal(SIGTERM, SIG_IGN);  // deaf from its first instruction on
     pid_ = fork();
-    if (pid_ == 0) {
-      (void)signal(SIGTERM, SIG_IGN);
-      for (;;) pause();
-    }
+    while (pid_ == 0) pause();
+    (void)signal(SIGTERM, before);
     auto pidfd = sys::pidfd_open(pid_);
     ASSERT_TRUE(pidfd.ok());
     const int pass[] = {pidfd->get()};
