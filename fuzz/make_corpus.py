@@ -136,6 +136,8 @@ def control_messages() -> None:
         "buffer_request": (2, message(12, a=1 << 26)),
         "buffer": (3 + 4, message(13, a=3, b=65536, c=-1)),
         "buffer_refused": (3, message(14, a=1 << 40, b=12)),
+        "paused": (1, message(15, a=3_000_000_000)),
+        "stalled": (2 + 4, message(16, a=60_000)),
         "wrong_route": (2, message(13, a=3, b=65536, c=-1)),
     }
     for name, (first, data) in seeds.items():

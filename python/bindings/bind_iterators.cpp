@@ -87,7 +87,7 @@ PyObject* feed_run(PyObject* object, PyObject*) {
   for (bool more = open_input(self); more;) {
     std::uint64_t room = 0;
     const auto look = [&](Nanos slice) { return engine.wait_window(self->job, slice, room); };
-    const WaitEnd end = ready_at_once(look) ? WaitEnd::ready : wait_loop(engine, Deadline(), /*interrupt=*/false, look);
+    const WaitEnd end = ready_at_once(look) ? WaitEnd::ready : wait_loop(engine, Deadline(), Interrupt::nobody(), look);
     if (end == WaitEnd::error) return nullptr;
     if (end == WaitEnd::ended) break;
     more = feed_room(self, encoder, room);
@@ -223,7 +223,7 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
     const auto read = [&](Nanos slice) {
       return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
     };
-    end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, /*interrupt=*/true, read);
+    end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, Interrupt::workers_on(self->job), read);
     if (end == WaitEnd::ready) ++self->next;
     reading.end();
   }

@@ -121,10 +121,19 @@ PyObject* core_prepare_zygote(PyObject* object, PyObject*) {
   return Py_BuildValue("(iii)", seed->socket.release(), seed->bell_fd, seed->parent_pidfd);
 }
 
-PyObject* core_zygote_running(PyObject* object, PyObject* args) {
-  int pid = 0, is_our_child = 0;
-  if (!PyArg_ParseTuple(args, "ip:zygote_running", &pid, &is_our_child)) return nullptr;
-  return none_or_error(as_core(object)->engine->zygote_running(pid, is_our_child != 0));
+/// Calls function(), which starts a zygote as a child of this process and returns its pid (0 in the child), and tells the engine at once: between the
+/// two no line of Python runs, in which a signal handler's exception would lose the pid, and nobody would ever reap that child.
+PyObject* core_start_zygote(PyObject* object, PyObject* function) {
+  PyObject* started = PyObject_CallNoArgs(function);
+  if (started == nullptr) return nullptr;
+  const long pid = PyLong_AsLong(started);
+  Py_DECREF(started);
+  if (pid == -1 && PyErr_Occurred() != nullptr) return nullptr;
+  if (pid > 0) {
+    if (const auto told = as_core(object)->engine->zygote_running(static_cast<int>(pid), /*is_our_child=*/true); !told)
+      return set_error(told.error());
+  }
+  return PyLong_FromLong(pid);
 }
 
 PyObject* core_start(PyObject* object, PyObject*) { return none_or_error(as_core(object)->engine->start()); }
@@ -134,7 +143,7 @@ PyObject* core_wait_started(PyObject* object, PyObject* timeout) {
   Deadline deadline;
   if (!deadline_from(timeout, deadline)) return nullptr;
   pool::Engine& engine = *as_core(object)->engine;
-  const WaitEnd end = wait_loop(engine, deadline, /*interrupt=*/false, [&](Nanos slice) { return engine.wait_started(slice); });
+  const WaitEnd end = wait_loop(engine, deadline, Interrupt::nobody(), [&](Nanos slice) { return engine.wait_started(slice); });
   return end == WaitEnd::error ? nullptr : PyBool_FromLong(end == WaitEnd::ready);
 }
 
@@ -144,7 +153,7 @@ PyObject* core_wait_started(PyObject* object, PyObject* timeout) {
 PyObject* core_wait_zygote_needed(PyObject* object, PyObject*) {
   pool::Engine& engine = *as_core(object)->engine;
   const WaitEnd end = wait_loop(
-      engine, Deadline(), false, [&](Nanos slice) { return engine.wait_zygote_needed(slice); }, kServiceSlice);
+      engine, Deadline(), Interrupt::nobody(), [&](Nanos slice) { return engine.wait_zygote_needed(slice); }, kServiceSlice);
   return end == WaitEnd::error ? nullptr : PyBool_FromLong(end == WaitEnd::ready);
 }
 
@@ -158,17 +167,25 @@ PyObject* note_tuple(const pool::Payload& note) {
   return Py_BuildValue("(NNN)", text(raised->type_name), text(raised->repr), text(raised->traceback));
 }
 
-/// The dispatcher's wait: ("result", AsyncResult), ("note", texts, worker), ("workers", worker), or None when nothing will come any more.
+PyObject* stalled_tuple(const pool::DispatchEvent& event) {
+  const double seconds = std::chrono::duration<double>(event.stalled_for).count();
+  PyObject* stacks = PyUnicode_DecodeUTF8(event.stacks.data(), static_cast<Py_ssize_t>(event.stacks.size()), "replace");
+  return stacks == nullptr ? nullptr : Py_BuildValue("(sidN)", "stalled", event.pid, seconds, stacks);
+}
+
+/// The dispatcher's wait: ("result", AsyncResult), ("note", texts, worker), ("workers", worker), ("stalled", pid, seconds, stacks), or None when nothing will come any more.
 PyObject* core_wait_dispatch(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   for (;;) {
     pool::DispatchEvent event;
     const WaitEnd end = wait_loop(
-        *self->engine, Deadline(), false, [&](Nanos slice) { return self->engine->wait_dispatch(slice, event); }, kServiceSlice);
+        *self->engine, Deadline(), Interrupt::nobody(), [&](Nanos slice) { return self->engine->wait_dispatch(slice, event); },
+        kServiceSlice);
     if (end == WaitEnd::error) return nullptr;
     if (end == WaitEnd::ended) Py_RETURN_NONE;
     if (event.kind == pool::DispatchEvent::Kind::note)
       return Py_BuildValue("(sNI)", "note", note_tuple(event.note), static_cast<unsigned int>(event.worker));
+    if (event.kind == pool::DispatchEvent::Kind::stalled) return stalled_tuple(event);
     if (event.kind == pool::DispatchEvent::Kind::workers_changed)
       return Py_BuildValue("(sI)", "workers", static_cast<unsigned int>(event.worker));
     const auto found = self->undelivered.find(pool::Engine::job_id(*event.job));
@@ -203,7 +220,7 @@ PyObject* core_kill(PyObject* object, PyObject*) {
 }
 
 PyObject* core_interrupt_workers(PyObject* object, PyObject*) {
-  as_core(object)->engine->interrupt_workers();
+  as_core(object)->engine->interrupt_workers({});
   Py_RETURN_NONE;
 }
 
@@ -214,7 +231,8 @@ PyObject* core_wait_ended(PyObject* object, PyObject* args) {
   Deadline deadline;
   if (!PyArg_ParseTuple(args, "O|p:wait_ended", &timeout, &interrupt) || !deadline_from(timeout, deadline)) return nullptr;
   pool::Engine& engine = *as_core(object)->engine;
-  const WaitEnd end = wait_loop(engine, deadline, interrupt != 0, [&](Nanos slice) { return engine.wait_ended(slice); });
+  const WaitEnd end = wait_loop(engine, deadline, interrupt != 0 ? Interrupt::all_workers() : Interrupt::nobody(),
+                                [&](Nanos slice) { return engine.wait_ended(slice); });
   if (end == WaitEnd::error) return nullptr;
   return PyBool_FromLong(end != WaitEnd::timed_out);
 }
@@ -289,7 +307,7 @@ PyObject* core_death_reports(PyObject* object, PyObject*) {
 
 PyMethodDef core_methods[] = {
     {"prepare_zygote", core_prepare_zygote, METH_NOARGS, nullptr},
-    {"zygote_running", core_zygote_running, METH_VARARGS, nullptr},
+    {"start_zygote", core_start_zygote, METH_O, nullptr},
     {"start", core_start, METH_NOARGS, nullptr},
     {"wait_started", core_wait_started, METH_O, nullptr},
     {"wait_zygote_needed", core_wait_zygote_needed, METH_NOARGS, nullptr},

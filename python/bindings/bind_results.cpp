@@ -34,7 +34,7 @@ WaitEnd await(ResultObject* self, const Deadline& deadline) {
   if (!self->job) return WaitEnd::ended;
   pool::Engine& engine = engine_of(self);
   const pool::JobRef job = self->job;
-  return wait_loop(engine, deadline, /*interrupt=*/true, [&](Nanos slice) { return engine.wait_job(job, slice); });
+  return wait_loop(engine, deadline, Interrupt::workers_on(job), [&](Nanos slice) { return engine.wait_job(job, slice); });
 }
 
 TaskInfo task_info(ResultObject* self) { return {self->function, self->skip_value, self->is_map, self->policies}; }

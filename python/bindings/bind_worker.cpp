@@ -70,23 +70,12 @@ int fork_interpreter() {
   return pid;
 }
 
-// fork_zygote() -> (pid, mask). In the child pid is 0, all signals are blocked and stay so, and mask is what they were.
+// fork_zygote() -> pid; 0 in the child. All signals are blocked, before and after, in both (holdfast._services.Launcher sees to it).
 PyObject* fork_zygote(PyObject*, PyObject*) {
   if (PySys_Audit("os.fork", nullptr) != 0) return nullptr;
-  const sigset_t mask = sys::block_all();
   const int pid = fork_interpreter();
-  const int error = errno;
-  if (pid != 0) sys::restore_mask(mask);
-  if (pid < 0) {
-    errno = error;
-    return PyErr_SetFromErrno(PyExc_OSError);
-  }
-  PyObject* old = mask_to_tuple(mask);
-  if (old == nullptr && pid == 0) _exit(1);  // no memory: the caller must not go on twice
-  return old == nullptr ? nullptr : Py_BuildValue("(iN)", pid, old);
+  return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(pid);
 }
-
-PyObject* block_signals(PyObject*, PyObject*) { return mask_to_tuple(sys::block_all()); }
 
 PyObject* set_parent_death_kill(PyObject*, PyObject*) {
   if (auto done = sys::set_parent_death_signal(SIGKILL); !done.ok()) return set_error(done.error());
@@ -179,25 +168,49 @@ PyObject* worker_init_failed(PyObject*, PyObject* arguments) {
   Py_RETURN_NONE;
 }
 
-// worker_run(capsule, describe) -> exit code: says ready, works until the end.
+/// Has Python's own crash reporter write the stacks of all threads into `fd`: it imports nothing and takes no lock but the GIL. In a thread of
+/// its own; blocks for as long as somebody holds the GIL.
+void write_stacks(PyObject* dump, int fd) {
+  const PyGILState_STATE state = PyGILState_Ensure();
+  PyObject* done = PyObject_CallFunction(dump, "iO", fd, Py_True);
+  if (done == nullptr) PyErr_Clear();  // a report without stacks is still a report
+  Py_XDECREF(done);
+  PyGILState_Release(state);
+}
+
+/// `dump` must live as long as the process.
+void watch_stalls(Enrolment& worker, double after_s, PyObject* dump) {
+  worker::StallWatch::Charge charge;
+  charge.after = Nanos(static_cast<std::int64_t>(after_s * 1e9));
+  charge.channel = worker.channel.get();
+  charge.socket = worker.seed.socket.get();
+  charge.worker = worker.seed.worker;
+  charge.write_stacks = [dump = Py_NewRef(dump)](int fd) { write_stacks(dump, fd); };
+  worker.watcher->watch_stalls(std::move(charge));
+}
+
+// worker_run(capsule, describe, is_from_handler or None, stall_warning or 0.0, dump_traceback) -> exit code: says ready, works until the end.
 PyObject* worker_run(PyObject*, PyObject* arguments) {
   PyObject* capsule = nullptr;
   PyObject* describe = nullptr;
-  if (!PyArg_ParseTuple(arguments, "OO:worker_run", &capsule, &describe)) return nullptr;
+  PyObject* is_from_handler = nullptr;
+  double stall_warning = 0;
+  PyObject* dump = nullptr;
+  if (!PyArg_ParseTuple(arguments, "OOOdO:worker_run", &capsule, &describe, &is_from_handler, &stall_warning, &dump)) return nullptr;
   Enrolment* worker = enrolment_of(capsule);
   if (worker == nullptr) return nullptr;
   auto mark = sys::ForkMark::create();
   if (!mark.ok()) return set_error(mark.error());
   if (auto ready = worker::report_ready(*worker); !ready.ok()) return set_error(ready.error());
-  PythonRunner runner(describe);
+  if (stall_warning > 0) watch_stalls(*worker, stall_warning, dump);
+  PythonRunner runner(describe, is_from_handler);
   const int code = worker::TaskLoop(*worker, runner, std::move(mark).value()).run();
   if (code != 0 || worker->channel->cancelled() || !worker->channel->closed()) worker->watcher->exit_at_latest(kLeaveLimit, code);
   return PyLong_FromLong(code);
 }
 
 PyMethodDef methods[] = {
-    {"fork_zygote", fork_zygote, METH_NOARGS, "Fork with all signals blocked in the child: (pid, the mask that was)."},
-    {"block_signals", block_signals, METH_NOARGS, "Block all signals in this thread: the mask that was."},
+    {"fork_zygote", fork_zygote, METH_NOARGS, "Fork as os.fork() does, without its warning about threads: the pid."},
     {"set_parent_death_kill", set_parent_death_kill, METH_NOARGS, "SIGKILL this process when the thread that forked it ends."},
     {"zygote_main", zygote_main, METH_VARARGS, "Serve as the zygote of a pool: the exit code."},
     {"worker_enrol", worker_enrol, METH_O, "A worker's first acts: own group, watcher, hello. The handle for the other functions."},

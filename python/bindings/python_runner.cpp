@@ -98,6 +98,7 @@ PythonRunner::~PythonRunner() {
   release();
   for (auto& entry : functions_) Py_XDECREF(entry.second.callable);
   Py_DECREF(describe_);
+  Py_XDECREF(is_from_handler_);
 }
 
 void PythonRunner::add_function(FunctionId function, ByteSpan bytes) { functions_[function].pickled.assign(bytes.begin(), bytes.end()); }
@@ -205,8 +206,19 @@ RunAnswer PythonRunner::raised(RaisedPhase phase) {
     if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) != 0) return leave(exception);
   }
   encode_exception(exception, phase, raised_);
+  RunAnswer answer = raised_answer(raised_);
+  answer.last = phase == RaisedPhase::call && ends_worker(exception);
   Py_XDECREF(exception);
-  return raised_answer(raised_);
+  return answer;
+}
+
+bool PythonRunner::ends_worker(PyObject* exception) {
+  if (is_from_handler_ == nullptr || exception == nullptr) return false;
+  PyObject* said = PyObject_CallOneArg(is_from_handler_, exception);
+  const bool yes = said == nullptr || PyObject_IsTrue(said) != 0;  // when in doubt: a new worker is cheap
+  Py_XDECREF(said);
+  PyErr_Clear();
+  return yes;
 }
 
 RunAnswer PythonRunner::raised_answer(const std::vector<std::byte>& payload) {

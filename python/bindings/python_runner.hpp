@@ -25,7 +25,10 @@ class PythonRunner : public worker::Runner {
  public:
   /// `describe`: holdfast._worker.describe(exception, phase, result, reason) -> (object to pickle, type name, repr, traceback text);
   /// asked a second time with the `reason` when the first object could not be pickled.
-  explicit PythonRunner(PyObject* describe) : describe_(Py_NewRef(describe)) {}
+  /// `is_from_handler`: holdfast._worker.is_from_handler(exception) -> bool, or None: an exception for which it says so ends the worker,
+  /// once it was told.
+  PythonRunner(PyObject* describe, PyObject* is_from_handler)
+      : describe_(Py_NewRef(describe)), is_from_handler_(is_from_handler == Py_None ? nullptr : Py_NewRef(is_from_handler)) {}
   /// With the GIL.
   ~PythonRunner() override;
 
@@ -56,10 +59,12 @@ class PythonRunner : public worker::Runner {
   PyObject* describe(PyObject* exception, RaisedPhase phase, PyObject* reason);
   void pickle_exception(PyObject* described, PyObject* exception, RaisedPhase phase, std::vector<std::byte>& into);
   void encode_exception(PyObject* exception, RaisedPhase phase, std::vector<std::byte>& into);
+  bool ends_worker(PyObject* exception);
   worker::RunAnswer raised_answer(const std::vector<std::byte>& payload);
   void yield_now_and_then();
 
   PyObject* describe_;
+  PyObject* is_from_handler_;  // nullptr: nobody asks
   PyThreadState* saved_ = nullptr;
   std::unordered_map<FunctionId, Function> functions_;
   FunctionId last_id_ = 0;         // the function of the last item: chunks repeat it

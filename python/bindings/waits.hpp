@@ -50,10 +50,19 @@ bool ready_at_once(Step&& step) {
   return step(Nanos{0}) == pool::Waited::ready;
 }
 
-/// Runs `step(max_sleep)` until it is ready or ended, or the deadline is over. A KeyboardInterrupt out of a signal handler is passed on to the
-/// busy workers first when `interrupt` is set.
+/// Whom a KeyboardInterrupt out of a wait is passed on to.
+struct Interrupt {
+  bool send = false;
+  const pool::JobRef* job = nullptr;  // those that work on it; null: all
+  static Interrupt nobody() { return {}; }
+  static Interrupt workers_on(const pool::JobRef& job) { return {true, &job}; }
+  static Interrupt all_workers() { return {true, nullptr}; }
+};
+
+/// Runs `step(max_sleep)` until it is ready or ended, or the deadline is over. A KeyboardInterrupt out of a signal handler is passed on first.
 template <class Step>
-WaitEnd wait_loop(pool::Engine& engine, const Deadline& deadline, bool interrupt, Step&& step, Nanos other_slice = kOtherThreadSlice) {
+WaitEnd wait_loop(pool::Engine& engine, const Deadline& deadline, const Interrupt& interrupt, Step&& step,
+                  Nanos other_slice = kOtherThreadSlice) {
   const Nanos slice = in_main_thread() ? kMainThreadSlice : other_slice;
   for (;;) {
     const Nanos left = deadline.left();
@@ -61,7 +70,9 @@ WaitEnd wait_loop(pool::Engine& engine, const Deadline& deadline, bool interrupt
     Py_BEGIN_ALLOW_THREADS waited = step(std::min(left, slice));
     Py_END_ALLOW_THREADS if (waited == pool::Waited::ready) return WaitEnd::ready;
     if (PyErr_CheckSignals() != 0) {
-      if (interrupt && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) engine.interrupt_workers();
+      if (interrupt.send && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        engine.interrupt_workers(interrupt.job == nullptr ? pool::JobRef() : *interrupt.job);
+      }
       return WaitEnd::error;
     }
     if (waited == pool::Waited::ended) return WaitEnd::ended;

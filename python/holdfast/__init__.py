@@ -36,7 +36,7 @@ from ._errors import (
 from ._options import Retry
 from ._pool import Pool
 from ._report import ExitReport
-from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
+from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult, StallWarning
 from ._safepool import SafePool
 
 __version__ = "0.1.0"
@@ -58,6 +58,7 @@ __all__ = [
     "Retry",
     "SafePool",
     "SoftTimeoutError",
+    "StallWarning",
     "SubProcessKilledException",
     "Task",
     "TaskTimeoutError",

@@ -152,6 +152,8 @@ class PoolOptions:
     max_deaths: int | None = None
     daemon: bool = True
     kill_children: bool = False
+    recycle_after_async_exception: bool = False
+    stall_warning: float | None = 60.0
 
     def __post_init__(self) -> None:
         """Check every field; the first two with the standard pool's words."""
@@ -168,6 +170,8 @@ class PoolOptions:
         _count("max_restarts", self.max_restarts, 0)
         if self.max_deaths is not None:
             _count("max_deaths", self.max_deaths, 1)
-        for name in ("daemon", "kill_children"):
+        if self.stall_warning is not None:
+            _number("stall_warning", self.stall_warning, 0, _MAX_SECONDS, above=True)
+        for name in ("daemon", "kill_children", "recycle_after_async_exception"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")

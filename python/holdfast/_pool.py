@@ -66,6 +66,10 @@ class Pool(multiprocessing.pool.Pool):
             default 4 per worker.
         daemon: False lets tasks start processes of their own with multiprocessing.
         kill_children: Also kill what a worker started when it is recycled in good order.
+        stall_warning: Seconds in one item without using the processor after which a :class:`StallWarning` tells, with the stacks of that
+            worker; the task goes on. None = never.
+        recycle_after_async_exception: Replace a worker whose task was ended by an exception out of a signal handler: what the task
+            was in the middle of may be left half done in that process (docs/signals.md).
 
     Results are unpickled in this process, by the thread that asks for them. What that raises is a
     :class:`ResultDecodeError`; a result whose unpickling calls ``os._exit`` ends this process: nothing can stop it.
@@ -95,12 +99,24 @@ class Pool(multiprocessing.pool.Pool):
         window: int | None = None,
         daemon: bool = True,
         kill_children: bool = False,
+        recycle_after_async_exception: bool = False,
+        stall_warning: float | None = 60.0,
     ) -> None:
         """See the class."""
         self._ctx = multiprocessing.get_context(context) if context is None or isinstance(context, str) else context
         if processes is None:
             processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        self._options = PoolOptions(processes, maxtasksperchild, grace, max_restarts, max_deaths, daemon, kill_children)
+        self._options = PoolOptions(
+            processes,
+            maxtasksperchild,
+            grace,
+            max_restarts,
+            max_deaths,
+            daemon,
+            kill_children,
+            recycle_after_async_exception,
+            stall_warning,
+        )
         self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, window)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -125,7 +141,7 @@ class Pool(multiprocessing.pool.Pool):
             types=(AsyncResult, MapResult, IMapIterator, IMapUnorderedIterator),
         )
         base = _services.reserve_identities(options.processes)
-        launcher = _services.Launcher(self._ctx, initializer, initargs, options.daemon, base, main_by_value)
+        launcher = _services.Launcher(self._ctx, initializer, initargs, options, base, main_by_value)
         self._handles = HandleList(core, _services.worker_name_prefix(self._ctx), base, options.daemon)
         try:
             launcher.launch(core)

@@ -9,7 +9,11 @@ from typing import Any
 
 from . import _core
 
-__all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", "deliver"]
+__all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", "StallWarning", "deliver"]
+
+
+class StallWarning(RuntimeWarning):
+    """A worker has been in one task for *stall_warning* seconds without using the processor."""
 
 
 class AsyncResult(_core.ResultBase, multiprocessing.pool.ApplyResult):  # type: ignore[type-arg]  # not generic
@@ -53,10 +57,31 @@ def deliver_note(texts: tuple[str, str, str], worker: int) -> None:
     _warn(f"in worker {worker}, between two tasks: {text} ({type_name})\n{trace}", None)
 
 
-def _warn(message: str, error: BaseException | None) -> None:
+def deliver_stall(pid: int, seconds: float, stacks: str, method: str) -> None:
+    """Show that a worker waits for something in one task; it goes on waiting."""
+    message = (
+        f"worker {pid} has been in one task for {seconds:.3g} s without using the processor. The task goes on; "
+        "stall_warning=None silences this."
+    )
+    if method == "fork":
+        message += (
+            " If it waits for a lock: one that another thread of this program held when the workers were forked stays"
+            ' locked in them for ever; context="forkserver" starts them without it.'
+        )
+    # The thread that wrote the stacks is none of the program's.
+    threads = [text for text in stacks.split("\n\n") if text and "<no Python frame>" not in text]
+    message += (
+        "\nIts stacks:\n" + "\n\n".join(threads)
+        if threads
+        else "\nIts stacks cannot be had: it is in C code that holds the GIL."
+    )
+    _warn(message, None, StallWarning)
+
+
+def _warn(message: str, error: BaseException | None, category: type[Warning] = RuntimeWarning) -> None:
     if error is not None:
         message += "\n" + "".join(traceback.format_exception(error))
     try:
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warnings.warn(message, category, stacklevel=2)
     except BaseException:  # warnings made errors: there is nobody here to catch them
         traceback.print_exc()

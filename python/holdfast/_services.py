@@ -19,7 +19,8 @@ from typing import Any
 
 from . import _core, _zygote
 from ._handles import HandleList
-from ._results import deliver, deliver_note
+from ._options import PoolOptions
+from ._results import deliver, deliver_note, deliver_stall
 
 __all__ = [
     "Launcher",
@@ -41,7 +42,7 @@ class Launcher:
     context: Any
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
-    daemon: bool
+    options: PoolOptions
     identity_base: int
     main_by_value: bool
 
@@ -58,19 +59,21 @@ class Launcher:
     def _launch(self, core: _core.Core, mask: tuple[int, ...]) -> None:
         seed = core.prepare_zygote()
         try:
-            pid, is_our_child = _zygote.launch(
+            _zygote.launch(
+                core,
                 seed,
                 self.context,
                 self.initializer,
                 self.initargs,
                 mask=mask,
-                daemon=self.daemon,
+                daemon=self.options.daemon,
                 identity_base=self.identity_base,
                 main_by_value=self.main_by_value,
+                recycle_after_async_exception=self.options.recycle_after_async_exception,
+                stall_warning=float(self.options.stall_warning or 0.0),
             )
         finally:
             os.close(seed[0])
-        core.zygote_running(pid, is_our_child)
 
 
 def main_by_value(context: Any) -> bool:
@@ -152,30 +155,58 @@ def start_uninterrupted(*threads: threading.Thread) -> None:
 
 def start_threads(core: _core.Core, launcher: Launcher) -> Services:
     """Start the dispatcher and the restarter."""
-    dispatcher = threading.Thread(target=_dispatch, args=(core,), name="holdfast-dispatcher", daemon=True)
+    dispatcher = threading.Thread(
+        target=_dispatch, args=(core, launcher.context.get_start_method()), name="holdfast-dispatcher", daemon=True
+    )
     restarter = threading.Thread(target=_restart, args=(core, launcher), name="holdfast-restarter", daemon=True)
     start_uninterrupted(dispatcher, restarter)
     return Services(dispatcher, restarter)
 
 
-def _dispatch(core: _core.Core) -> None:
+class _Shielded:
+    """Blocks all signals in this thread, but for the `with` blocks in which it runs user code (whose programs inherit the mask).
+
+    A signal that a sleeping service thread took would run its handler in the main thread, also while that has all signals blocked.
+    """
+
+    def __init__(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def __enter__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _dispatch(core: _core.Core, method: str) -> None:
     """Run callbacks and show notes, in completion order."""
+    user_code = _Shielded()
     while (event := core.wait_dispatch()) is not None:
         try:
-            if event[0] == "result":
-                deliver(event[1])
-            elif event[0] == "note":
-                deliver_note(event[1], event[2])
+            with user_code:
+                _handle(event, method)
         except BaseException:  # whatever user code manages to raise here: callbacks still to come must run
             traceback.print_exc()
         event = None  # a result must not live until the next event
 
 
+def _handle(event: tuple[Any, ...], method: str) -> None:
+    if event[0] == "result":
+        deliver(event[1])
+    elif event[0] == "note":
+        deliver_note(event[1], event[2])
+    elif event[0] == "stalled":
+        deliver_stall(event[1], event[2], event[3], method)
+
+
 def _restart(core: _core.Core, launcher: Launcher) -> None:
     """Start a new zygote whenever the engine lacks one."""
+    callers_mask = _Shielded()
     while core.wait_zygote_needed():
         try:
-            launcher.launch(core)
+            with callers_mask:  # the launcher blocks it again, and passes it on to the workers
+                launcher.launch(core)
         except BaseException:  # cannot fork (limits, memory): without a zygote there will be no workers
             traceback.print_exc()
             core.terminate(0.0)

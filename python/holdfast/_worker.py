@@ -9,7 +9,9 @@ before the initializer.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, popen_fork, process, reduction, spawn, util
 from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]  # not in typeshed
+from types import FrameType
 from typing import Any
 
 from . import _core
@@ -45,6 +48,8 @@ class Plan:
     identity_base: int
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = field(default_factory=tuple)
+    recycle_after_async_exception: bool = False
+    stall_warning: float = 0.0  # 0 = never
 
 
 def describe(
@@ -70,6 +75,41 @@ def describe(
     if reason is not None:  # the standard pool shows its wrapper's repr here; the exception's own says what happened
         return MaybeEncodingError(_Shown(_safe_repr(reason)), _Shown(shown)), name, shown, text
     return ExceptionWithTraceback(exception, exception.__traceback__), name, shown, text
+
+
+def is_from_handler(exception: BaseException) -> bool:
+    """Whether *exception*, or one that it replaced, was raised by a signal handler in the middle of other code.
+
+    A handler's frame is known by its arguments: a signal's number, and the very frame that called it, which no ordinary call passes on.
+    The interpreter's own handler, for SIGINT, has no frame: each KeyboardInterrupt counts.
+    """
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [exception]
+    while queue:
+        error = queue.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        trace = error.__traceback__
+        while trace is not None:
+            if _is_handler_frame(trace.tb_frame):
+                return True
+            trace = trace.tb_next
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        queue += (error.__cause__, error.__context__)
+    return False
+
+
+def _is_handler_frame(frame: FrameType) -> bool:
+    if frame.f_back is None:
+        return False
+    values: list[object] = []
+    for value in frame.f_locals.values():
+        values += value if type(value) is tuple else (value,)  # def handler(*args) has both in one
+    return any(value is frame.f_back for value in values) and any(
+        isinstance(value, int) and 0 < value < signal.NSIG for value in values
+    )
 
 
 class _Shown:
@@ -180,7 +220,13 @@ def _work(handle: object, plan: Plan) -> None:
     except BaseException as error:
         _core.worker_init_failed(handle, traceback.format_exc())
         raise SystemExit(error.code if isinstance(error, SystemExit) else 1) from None  # the pool shows the text
-    code = _core.worker_run(handle, describe)
+    code = _core.worker_run(
+        handle,
+        describe,
+        is_from_handler if plan.recycle_after_async_exception else None,
+        plan.stall_warning,
+        faulthandler.dump_traceback,
+    )
     if code != 0:
         raise SystemExit(code)
 

@@ -26,6 +26,7 @@ Fds = tuple[int, int, int]  # the zygote's socket, the bell page, a pidfd of the
 
 
 def launch(
+    core: _core.Core,
     seed_fds: Fds,
     ctx: Any,
     initializer: Callable[..., object] | None = None,
@@ -35,22 +36,25 @@ def launch(
     daemon: bool = True,
     identity_base: int = 0,
     main_by_value: bool = False,
-) -> tuple[int, bool]:
-    """Start the zygote of a pool.
+    recycle_after_async_exception: bool = False,
+    stall_warning: float = 0.0,
+) -> None:
+    """Start the zygote of a pool and tell its engine, *core*.
 
     Args:
+        core: The engine.
         seed_fds: The zygote's socket, the bell page and a pidfd of this process. They stay the caller's, who closes them.
         ctx: A multiprocessing context; its start method decides how.
         initializer: Called in each worker before its first task, or None.
         initargs: Its arguments.
         mask: The signals that the workers find blocked: the caller's own mask, for at the moment of this call all are blocked. Else a
-            handler's exception could come between the birth of the zygote and the return of its pid: nobody would ever reap it.
+            handler's exception could come between the birth of the zygote and the moment when the engine knows its pid: nobody would
+            ever reap it.
         daemon: The workers' daemon flag.
         identity_base: Added to the number of each worker, for names: worker k is "...PoolWorker-<identity_base + k>".
+        recycle_after_async_exception: A worker leaves after a task that was ended by an exception out of a signal handler.
+        stall_warning: Seconds in one item without using the processor after which a worker reports itself; 0 = never.
         main_by_value: Objects of ``__main__`` are pickled by value, because workers cannot import it.
-
-    Returns:
-        The zygote's pid, and whether it is a child of this process (to be waited for by whoever owns the pool).
     """
     method = ctx.get_start_method()
     current = process.current_process()
@@ -63,6 +67,8 @@ def launch(
         identity_base=identity_base,
         initializer=initializer,
         initargs=tuple(initargs),
+        recycle_after_async_exception=recycle_after_async_exception,
+        stall_warning=stall_warning,
     )
     # Copies: the pool's own descriptors are closed in a forked child, also one that is about to exec, by the pool's fork hooks.
     copies: list[int] = []
@@ -71,17 +77,17 @@ def launch(
             copies.append(os.dup(fd))
         fds = (copies[0], copies[1], copies[2])
         if method == "fork":
-            return _launch_forked(fds, seed_fds[0], plan, mask), True
-        return _launch_clean(fds, method, plan, mask, main_by_value), True
+            _launch_forked(core, fds, seed_fds[0], plan, mask)
+        else:
+            _launch_clean(core, fds, method, plan, mask, main_by_value)
     finally:
         for fd in copies:
             os.close(fd)
 
 
-def _launch_forked(fds: Fds, original_socket: int, plan: _worker.Plan, mask: tuple[int, ...]) -> int:
+def _launch_forked(core: _core.Core, fds: Fds, original_socket: int, plan: _worker.Plan, mask: tuple[int, ...]) -> None:
     util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
-    pid, _all_signals = _core.fork_zygote()
-    if pid == 0:
+    if core.start_zygote(_core.fork_zygote) == 0:
         code = 1
         try:
             os.close(original_socket)  # or the workers' copies would keep the line open when the zygote dies
@@ -90,7 +96,6 @@ def _launch_forked(fds: Fds, original_socket: int, plan: _worker.Plan, mask: tup
             code = _core.zygote_main(*fds, mask, run)
         finally:
             os._exit(code)
-    return pid
 
 
 def _report_threads() -> None:
@@ -120,7 +125,14 @@ class _SpawningPopen:
         return fd
 
 
-def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, mask: tuple[int, ...], main_by_value: bool) -> int:
+def _launch_clean(
+    core: _core.Core,
+    seed_fds: Fds,
+    method: str,
+    plan: _worker.Plan,
+    mask: tuple[int, ...],
+    main_by_value: bool,
+) -> None:
     tracker_fd = resource_tracker.getfd()
     assert tracker_fd is not None  # getfd() has started it
     full = spawn.get_preparation_data("holdfast-zygote")
@@ -132,7 +144,8 @@ def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, mask: tuple[in
     try:
         command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
         passed = sorted({*seed_fds, *plan_fds, tracker_fd, child_r})
-        pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, passed)
+        executable = os.fsencode(spawn.get_executable())
+        core.start_zygote(functools.partial(util.spawnv_passfds, executable, command, passed))
     finally:
         os.close(child_r)
     try:
@@ -140,7 +153,6 @@ def _launch_clean(seed_fds: Fds, method: str, plan: _worker.Plan, mask: tuple[in
             pipe.write(message)
     except BrokenPipeError:
         pass  # it died while starting: the pool sees its socket closed
-    return int(pid)
 
 
 def _without_main(preparation: dict[str, Any]) -> dict[str, Any]:

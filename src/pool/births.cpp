@@ -36,7 +36,7 @@ void Engine::Impl::start_wanted(Lock& lock) {
     const WorkerId id = wanted.front();
     if (ending) {  // nobody is born any more
       wanted.erase(wanted.begin());
-      scheduler.worker_start_failed(id, sys::now());
+      scheduler.worker_start_failed(id, clock.now());
       continue;
     }
     const auto index = static_cast<std::uint32_t>(std::find(by_index.begin(), by_index.end(), nullptr) - by_index.begin());
@@ -71,10 +71,10 @@ void Engine::Impl::start_worker(WorkerId id, std::uint32_t index, std::optional<
     report.detail = failure->message();
     last_start_failure = std::move(report);
     ++counts.failed_starts;
-    scheduler.worker_start_failed(id, sys::now());
+    scheduler.worker_start_failed(id, clock.now());
     return;
   }
-  worker->requested_at = sys::now();
+  worker->requested_at = clock.now();
   worker->start_deadline = worker->requested_at + options.start_deadline;
   for (std::uint32_t slot = ring::kChunkSlots; slot-- > 0;) worker->free_slots.push_back(slot);
   request_start(*worker);
@@ -137,7 +137,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       if (fds.size() != 1 || truncated_fds) {  // descriptors exhausted here: nobody can be watched without one, so it is started again
         worker->start_error = "no descriptor left for its pidfd (RLIMIT_NOFILE); raise the limit or use fewer workers";
         launcher.send({.type = ring::MessageType::reap, .worker = worker->id, .pid = message.pid, .a = 1}, {});
-        worker->start_deadline = sys::now();
+        worker->start_deadline = clock.now();
       } else {
         worker->pidfd = std::move(fds.front());
         (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id),
@@ -150,7 +150,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       if (worker != nullptr) {
         worker->start_error =
             Error{ErrorCode::os_error, static_cast<int>(message.a), "fork", "the zygote could not start a worker"}.message();
-        worker->start_deadline = sys::now();
+        worker->start_deadline = clock.now();
       }
       break;
     case ring::MessageType::exited:
@@ -159,6 +159,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
       else  // given up or abandoned before its end
         launcher.send({.type = ring::MessageType::reap, .worker = message.worker, .pid = message.pid, .a = 1}, {});
       break;
+    case ring::MessageType::paused: clock.add_pause(Nanos(message.a)); break;
     default: break;  // not on this route: check_message has refused it
   }
 }
@@ -185,13 +186,13 @@ void Engine::Impl::read_worker(Worker& worker) {
       condemn(worker, checked.error().message());
       return;
     } else {
-      on_worker_message(worker, message);
+      on_worker_message(worker, message, got->fds);
     }
     if (find_worker(id) == nullptr || !worker.socket) return;
   }
 }
 
-void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& message) {
+void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& message, const std::vector<UniqueFd>& fds) {
   switch (message.type) {
     case ring::MessageType::hello:
       if (message.a != ring::kProtocolVersion) {
@@ -215,6 +216,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
     case ring::MessageType::wake:
       if (!drainer) drain_worker(worker);
       break;
+    case ring::MessageType::stalled: on_worker_stalled(worker, message, fds); break;
     case ring::MessageType::buffer_request: grant_result_buffer(worker, message.a); break;
     default: break;  // not on this route: check_message has refused it
   }
@@ -224,7 +226,7 @@ void Engine::Impl::worker_ready(Worker& worker) {
   worker.life = Worker::Life::ready;
   worker.ready_told = true;
   zygote_deaths = 0;
-  scheduler.worker_ready(worker.id, sys::now());
+  scheduler.worker_ready(worker.id, clock.now());
 }
 
 void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
@@ -280,7 +282,7 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   const Status taken = line ? take_line(worker, *std::move(line)) : Status(std::move(line).error());
   if (!taken) {
     worker.start_error = taken.error().message();
-    worker.start_deadline = sys::now();
+    worker.start_deadline = clock.now();
   }
 }
 
@@ -319,7 +321,7 @@ void Engine::Impl::zygote_lost() {
   for (auto& [id, worker] : workers) {
     if (!worker->pidfd) continue;
     ask_to_leave(*worker, /*deliver=*/true);
-    if (worker->life == Worker::Life::dying) worker->exited_deadline = sys::now();  // nobody will answer
+    if (worker->life == Worker::Life::dying) worker->exited_deadline = clock.now();  // nobody will answer
   }
   for (const WorkerId id : unborn()) {
     Worker& worker = *find_worker(id);

@@ -59,7 +59,7 @@ void Engine::Impl::on_exited(Worker& worker, const ring::Message& message) {
 void Engine::Impl::on_worker_exit(Worker& worker) {
   if (worker.life != Worker::Life::dying) {
     worker.life = Worker::Life::dying;
-    worker.evidence_at = sys::now();
+    worker.evidence_at = clock.now();
     worker.exited_deadline = worker.evidence_at + kExitedWait;
     epoll.remove(worker.pidfd.get());
     if (worker.socket) read_worker_remains(worker);
@@ -102,7 +102,7 @@ void Engine::Impl::read_worker_remains(Worker& worker) {
 void Engine::Impl::on_socket_closed(Worker& worker) {
   epoll.remove(worker.socket.get());
   worker.socket.reset();
-  worker.eof_check_at = sys::now() + kLookAfterEof;
+  worker.eof_check_at = clock.now() + kLookAfterEof;
 }
 
 void Engine::Impl::check_after_eof(Worker& worker) {
@@ -121,7 +121,7 @@ void Engine::Impl::check_after_eof(Worker& worker) {
   }
   // Exiting, and not there yet (a loaded machine, a large process): its memory is gone before its descriptors are, its death is told last.
   if (const auto rss = sys::rss_bytes(worker.pid); rss && *rss == 0) {
-    worker.eof_check_at = sys::now() + kLookAfterEof;
+    worker.eof_check_at = clock.now() + kLookAfterEof;
     return;
   }
   condemn(worker, "it replaced itself by another program (exec) in the middle of its work");
@@ -150,7 +150,7 @@ void Engine::Impl::abandon(Worker& worker) {
 void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   if (worker.life == Worker::Life::dying) return;
   if (worker.kill_cause == Cause::none) worker.kill_cause = cause;
-  worker.abandon_at = sys::now() + core::kAbandonAfter;
+  worker.abandon_at = clock.now() + core::kAbandonAfter;
   if (!worker.pidfd) {  // not born yet: killed when `started` comes, given up at the deadline
     worker.start_deadline = std::min(worker.start_deadline, worker.abandon_at);
     return;
@@ -187,7 +187,7 @@ ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) co
   report.core_dumped = finding.core_dumped;
   report.pid = worker.pid;
   report.items_run = worker.items_run;
-  report.runtime_s = std::chrono::duration<double>(sys::now() - worker.requested_at).count();
+  report.runtime_s = std::chrono::duration<double>(clock.now() - worker.requested_at).count();
   if (!worker.start_error.empty()) report.detail = worker.start_error;
   return report;
 }
@@ -220,7 +220,7 @@ std::vector<core::Running> Engine::Impl::begun_items(const Worker& worker, const
 }
 
 void Engine::Impl::finish_worker(Worker& worker) {
-  const Time now = sys::now();
+  const Time now = clock.now();
   const ChunkInFlight* lost = nullptr;
   const std::vector<core::Running> begun = begun_items(worker, lost);
   ExitReport report = make_report(worker, lost != nullptr);

@@ -33,7 +33,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
   DoneRun run;
   bool any = false;
   bool sound = true;
-  const Time now = sys::now();  // one reading for the batch
+  const Time now = clock.now();  // one reading for the batch
   while (sound) {
     auto next = worker.channel->next_result();
     if (!next) {
@@ -113,7 +113,11 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame,
   if (frame.kind != ring::ResultKind::done || payload->is_lost()) {
     if (!close_run(worker, run, now)) return false;
     if (!is_note) return accept_raised(worker, *chunk, frame, *std::move(payload), now);
-    dispatch_queue.push_back({.kind = DispatchEvent::Kind::note, .job = nullptr, .note = *std::move(payload), .worker = worker.id});
+    DispatchEvent event;
+    event.kind = DispatchEvent::Kind::note;
+    event.note = *std::move(payload);
+    event.worker = worker.id;
+    dispatch_queue.push_back(std::move(event));
     dispatch_waiters.wake_all();
     return true;
   }
@@ -220,7 +224,8 @@ void Engine::Impl::notify() {
     if (finished) {
       jobs.erase(job->id);
       if (job->dispatch && !job->forgotten) {
-        dispatch_queue.push_back({.kind = DispatchEvent::Kind::job_done, .job = job, .note = {}, .worker = 0});
+        dispatch_queue.emplace_back();
+        dispatch_queue.back().job = job;
         dispatcher_has_news = true;
       }
     }

@@ -7,6 +7,7 @@
 namespace holdfast::pool {
 
 namespace {
+constexpr Nanos kSameInterrupt = std::chrono::seconds(2);  // from the wait's end to that of the `with` block: `finally` clauses in between
 // A zygote that was told to go kills and reaps all that is left, which takes milliseconds. P4 allows a second beyond the grace.
 constexpr Nanos kZygoteStopWait = std::chrono::milliseconds(800);
 }  // namespace
@@ -14,7 +15,7 @@ constexpr Nanos kZygoteStopWait = std::chrono::milliseconds(800);
 /// The first call starts the ladder, a later one may shorten it.
 void Engine::Impl::begin_ending(Nanos grace, core::StopReason reason) {
   if (ended) return;
-  const Time now = sys::now();
+  const Time now = clock.now();
   if (ending) {
     take_steps(ladder.shorten(now, grace));
   } else {
@@ -41,7 +42,7 @@ void Engine::Impl::take_steps(const core::StopSteps& steps) {
   for (auto& [id, worker] : workers) {
     if (worker->life == Worker::Life::dying) continue;
     if (steps.ask) ask_to_leave(*worker, /*deliver=*/false);
-    if (steps.sigint && worker->busy() && worker->pidfd) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGINT);
+    if (steps.sigint && works_on(*worker, nullptr) && !just_interrupted(*worker)) interrupt(*worker);
     if (steps.sigterm) {
       worker->stop_cause = Cause::stopped_by_pool;
       // Only a worker that has enrolled has its own handlers and mask; one that is being born dies at the next rung, or says hello.
@@ -63,7 +64,7 @@ void Engine::Impl::check_ended() {
       stop_sent = true;
       wake_zygote();
       launcher.send({.type = ring::MessageType::stop_zygote}, {});
-      zygote_stop_deadline = sys::now() + kZygoteStopWait;
+      zygote_stop_deadline = clock.now() + kZygoteStopWait;
       wake_supervisor();
     }
     return;
@@ -102,7 +103,7 @@ void Engine::close() {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
   impl_->close_asked = true;
-  impl_->scheduler.close(sys::now());
+  impl_->scheduler.close(impl_->clock.now());
   impl_->run_actions();
   for (auto& [id, job] : impl_->jobs) {
     job->unlimited = true;
@@ -116,7 +117,7 @@ void Engine::close() {
 void Engine::terminate(Nanos grace, bool interrupted) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
-  impl_->scheduler.terminate(sys::now());
+  impl_->scheduler.terminate(impl_->clock.now());
   impl_->run_actions();
   impl_->end_inputs();
   impl_->begin_ending(grace, interrupted ? core::StopReason::interrupt : core::StopReason::terminate);
@@ -134,12 +135,33 @@ void Engine::Impl::end_inputs() {
   }
 }
 
-void Engine::interrupt_workers() {
+void Engine::interrupt_workers(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
   for (auto& [id, worker] : impl_->workers) {
-    if (worker->busy() && worker->pidfd && worker->life != Worker::Life::dying) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGINT);
+    if (impl_->works_on(*worker, job.get())) impl_->interrupt(*worker);
   }
+}
+
+/// What it says it is running decides; between two items, or when it talks nonsense, the first chunk that it holds.
+bool Engine::Impl::works_on(Worker& worker, const Job* job) {
+  if (!worker.busy() || worker.life == Worker::Life::dying) return false;
+  if (job == nullptr) return true;
+  const ChunkInFlight* chunk = worker.find_chunk(worker.channel->progress().chunk);
+  return (chunk != nullptr ? chunk : &worker.chunks.front())->job.get() == job;
+}
+
+void Engine::Impl::interrupt(Worker& worker) {
+  if (!worker.pidfd) return;
+  worker.interrupted_item = worker.said_item();
+  worker.interrupted_at = clock.now();
+  (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGINT);
+}
+
+/// The wait that a Ctrl-C ended has told this worker, and it is still in that item: cleaning up, as a rule. A second SIGINT for the same key
+/// press would end its clean-up.
+bool Engine::Impl::just_interrupted(const Worker& worker) const {
+  return clock.now() - worker.interrupted_at < kSameInterrupt && worker.interrupted_item == worker.said_item();
 }
 
 }  // namespace holdfast::pool

@@ -129,7 +129,7 @@ Status Engine::start() {
   {
     const Impl::Lock lock(impl_->mutex);
     impl_->opened = true;
-    impl_->scheduler.open(sys::now());
+    impl_->scheduler.open(impl_->clock.now());
     impl_->run_actions();
   }
   auto thread = sys::NativeThread::start({.name = "holdfast", .stack_bytes = 0}, [impl = impl_.get()] { impl->supervise(); });
@@ -171,7 +171,7 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
     impl_->notify();
     return job;
   }
-  job->id = impl_->scheduler.submit(spec, sys::now());
+  job->id = impl_->scheduler.submit(spec, impl_->clock.now());
   impl_->jobs.emplace(job->id, job);
   impl_->run_actions();
   impl_->notify();
@@ -187,7 +187,7 @@ Status Engine::extend(const JobRef& job, ItemBatch&& items) {
     job->add_items(std::move(items));
   } catch (const std::bad_alloc&) { return no_memory("extend"); }
   impl_->counts.items_submitted += count;
-  impl_->scheduler.extend(job->id, count, sys::now());
+  impl_->scheduler.extend(job->id, count, impl_->clock.now());
   impl_->run_actions();
   impl_->notify();
   return ok_status();
@@ -198,7 +198,7 @@ Status Engine::close_input(const JobRef& job) {
   if (impl_->forked_child || !job->input_open) return ok_status();
   job->input_open = false;
   job->drop_items_when_over();
-  impl_->scheduler.close_input(job->id, sys::now());
+  impl_->scheduler.close_input(job->id, impl_->clock.now());
   impl_->run_actions();
   impl_->touch(job);
   impl_->notify();
@@ -209,7 +209,7 @@ Status Engine::close_input(const JobRef& job) {
 void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, bool kill) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
-  impl_->scheduler.cancel(job->id, first, count, kill, sys::now());
+  impl_->scheduler.cancel(job->id, first, count, kill, impl_->clock.now());
   impl_->run_actions();
   impl_->notify();
 }

@@ -81,10 +81,13 @@ struct WorkerInfo {
 
 /// Something for the Python dispatcher thread, in completion order.
 struct DispatchEvent {
-  enum class Kind : std::uint8_t { job_done, note, workers_changed } kind = Kind::job_done;
+  enum class Kind : std::uint8_t { job_done, note, workers_changed, stalled } kind = Kind::job_done;
   JobRef job;    // job_done
   Payload note;  // note: a warning from a worker that belongs to no task (encoded by the runner)
   WorkerId worker = 0;
+  int pid = 0;  // stalled: so long in one item without using the processor, and the stacks of its threads, if they could be had
+  Nanos stalled_for{0};
+  std::string stacks;
 };
 
 struct KilledItem {
@@ -152,8 +155,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   /// Settles all that is pending as terminated and starts the stop ladder (core/stop_ladder.hpp); returns at once, wait_ended() follows.
   /// `interrupted`: under a KeyboardInterrupt, so busy workers get SIGINT first.
   void terminate(Nanos grace, bool interrupted = false);
-  void kill();                         // SIGKILL to all now
-  void interrupt_workers();            // one SIGINT to each busy worker
+  void kill();  // SIGKILL to all now
+  /// One SIGINT to each worker that is busy with `job` (null: with anything).
+  void interrupt_workers(const JobRef& job);
   Waited wait_ended(Nanos max_sleep);  // until no worker and no zygote is left
   EngineState state();
   std::string broken_reason();  // for state broken: what the initializer said, the last report

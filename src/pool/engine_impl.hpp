@@ -21,6 +21,7 @@
 #include "pool/job.hpp"
 #include "pool/killed_items.hpp"
 #include "pool/launcher.hpp"
+#include "pool/pool_clock.hpp"
 #include "pool/result_buffers.hpp"
 #include "pool/waiter.hpp"
 #include "pool/worker.hpp"
@@ -57,6 +58,7 @@ struct Engine::Impl {
   std::mutex mutex;
   sys::Epoll epoll;
   sys::Wakeup wakeup;
+  PoolClock clock;  // deadlines are in its time
   core::Scheduler scheduler;
   FunctionTable functions;
   Launcher launcher;
@@ -110,6 +112,7 @@ struct Engine::Impl {
   std::optional<ExitReport> last_start_failure;
   std::string broken_text;
 
+  static constexpr std::chrono::milliseconds kLongestStall = std::chrono::hours(24 * 365);  // a worker's word is not trusted
   static constexpr std::size_t kDepartedKept = 1024;
   static constexpr std::uint32_t kZygoteDeathsAllowed = 3;
   static constexpr std::size_t kDeathsKept = 100'000;
@@ -170,13 +173,15 @@ struct Engine::Impl {
   void request_start(Worker& worker);
   void on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds);
   void read_zygote();
-  void on_worker_message(Worker& worker, const ring::Message& message);
+  void on_worker_message(Worker& worker, const ring::Message& message, const std::vector<UniqueFd>& fds);
   void read_worker(Worker& worker);
   void grant_result_buffer(Worker& worker, std::int64_t bytes);
   std::vector<WorkerId> unborn() const;
   void zygote_lost();
   void reap_zygotes();
   void worker_ready(Worker& worker);
+  // stalls.cpp
+  void on_worker_stalled(const Worker& worker, const ring::Message& message, const std::vector<UniqueFd>& fds);
 
   // --- deaths.cpp ---
   void on_exited(Worker& worker, const ring::Message& message);
@@ -201,6 +206,9 @@ struct Engine::Impl {
   void begin_ending(Nanos grace, core::StopReason reason);
   void take_steps(const core::StopSteps& steps);
   void end_inputs();
+  bool works_on(Worker& worker, const Job* job);
+  void interrupt(Worker& worker);
+  bool just_interrupted(const Worker& worker) const;
   void check_ended();
   void wake_zygote();
   void close_up();

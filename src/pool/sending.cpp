@@ -23,8 +23,8 @@ void Engine::Impl::run_actions() {
 
 bool Engine::Impl::call_off_birth(WorkerId id) {
   if (std::erase(wanted, id) == 0) return false;
-  scheduler.worker_start_failed(id, sys::now());  // it retired or killed it itself: to it this is a quiet end
-  wake_supervisor();                              // it may have been the last one: check_ended()
+  scheduler.worker_start_failed(id, clock.now());  // it retired or killed it itself: to it this is a quiet end
+  wake_supervisor();                               // it may have been the last one: check_ended()
   return true;
 }
 
@@ -214,7 +214,7 @@ void Engine::Impl::take_back(const core::Action& action) {
   chunk->end = end;
   const ChunkId id = chunk->chunk;
   if (chunk->answered >= chunk->end) chunk_answered(*worker, *chunk);
-  scheduler.taken_back(action.worker, id, end, sys::now());
+  scheduler.taken_back(action.worker, id, end, clock.now());
 }
 
 /// Tells workers which functions and argument buffers nobody needs any more. Called by the supervisor, off the hot path.

@@ -24,17 +24,18 @@ void Engine::Impl::supervise() {
       bell.supervisor_announce();
       drain_ready();  // look again after the flag is up: what was committed before it rang nobody
     }
-    handle_deadlines(sys::now());
+    if (clock.certain()) handle_deadlines(clock.now());
     notify();
-    if (has_chores() && (ending || chores_at <= sys::now())) do_chores(lock);
+    if (has_chores() && (ending || chores_at <= clock.now())) do_chores(lock);
     notify();
     check_ended();
-    const Time now = sys::now();
+    const Time now = clock.now();
     const Time next = next_wakeup(now);
     supervisor_until = next;
     lock.unlock();
-    const auto count = epoll.wait(events, next == kNever ? Nanos::max() : std::max(Nanos{0}, next - now));
+    const auto count = epoll.wait(events, clock.sleep_begins(next));
     lock.lock();
+    clock.sleep_ends();
     supervisor_until = Time{0};
     if (!drainer) bell.supervisor_withdraw();
     const int got = count ? *count : 0;
@@ -122,7 +123,7 @@ void Engine::Impl::handle_deadlines(Time now) {
 /// future, and not at all where it names another item (P8: a task that overwrites it gains a look's length).
 void Engine::Impl::watch_time_limits() {
   if (!scheduler.has_time_limits()) return;
-  const Time now = sys::now();
+  const Time now = clock.now();
   for (auto& [id, worker] : workers) {
     if (!worker->busy() || worker->life != Worker::Life::ready) continue;
     const ChunkInFlight& chunk = worker->chunks.front();  // results come in order: what runs is in the first one that is not answered
@@ -133,13 +134,13 @@ void Engine::Impl::watch_time_limits() {
       continue;
     }
     const std::uint32_t item = chunk.answered;
-    const std::uint64_t key = chunk.chunk * 0x9E3779B97F4A7C15ULL + item;
+    const std::uint64_t key = Worker::item_key(chunk.chunk, item);
     if (word->next <= item || key == worker->announced_item) continue;
     const auto progress = worker->channel->progress();
     const bool agrees = progress.chunk == chunk.chunk && progress.item == item && progress.started != Time{0};
     if (!agrees && worker->channel->results_waiting()) continue;  // it is further than what has been read: next time
     worker->announced_item = key;
-    scheduler.item_started(id, chunk.chunk, item, agrees ? std::clamp(progress.started, now - kBoundedLook, now) : now);
+    scheduler.item_started(id, chunk.chunk, item, agrees ? std::clamp(clock.at(progress.started), now - kBoundedLook, now) : now);
   }
 }
 
@@ -172,7 +173,7 @@ Time Engine::Impl::next_wakeup(Time now) {
 /// Called after every event, by whichever thread: the supervisor may have lain down for longer than is now right.
 void Engine::Impl::nudge_supervisor() {
   const bool too_deep = scheduler.unsettled_in_all() != 0 &&
-                        (supervisor_until == kNever || (scheduler.has_time_limits() && supervisor_until > sys::now() + kTimeLimitLook));
+                        (supervisor_until == kNever || (scheduler.has_time_limits() && supervisor_until > clock.now() + kTimeLimitLook));
   if (scheduler.unsettled_in_all() != 0) chores_at = Time{0};  // there is work for the worker that is to be made
   if (too_deep || scheduler.next_deadline() < supervisor_until || (has_chores() && chores_at < supervisor_until)) {
     supervisor_until = Time{0};  // woken: once is enough

@@ -104,11 +104,21 @@ class Worker {
   bool status_known = false;
   int raw_status = 0;
   std::uint64_t items_run = 0;
-  bool text_follows = false;                         // init_failed was read: the next message is its text
-  std::string start_error;                           // that text, or why it could not be started
-  static constexpr std::size_t kStagedAtOnce = 8;    // staged buffers that lie at a worker: each holds a descriptor
-  std::uint64_t announced_item = ~std::uint64_t{0};  // last (chunk, item) told to the scheduler as started
+  bool text_follows = false;                           // init_failed was read: the next message is its text
+  std::string start_error;                             // that text, or why it could not be started
+  static constexpr std::size_t kStagedAtOnce = 8;      // staged buffers that lie at a worker: each holds a descriptor
+  std::uint64_t announced_item = ~std::uint64_t{0};    // last (chunk, item) told to the scheduler as started
+  std::uint64_t interrupted_item = ~std::uint64_t{0};  // last item that it was running when it got a SIGINT from the pool, and when
+  Time interrupted_at{0};
   ExitReport report;
+
+  /// A number for an item of a chunk: equal for the same one.
+  static std::uint64_t item_key(ChunkId chunk, std::uint32_t item) { return chunk * 0x9E3779B97F4A7C15ULL + item; }
+  /// That of the item which it says it is running.
+  std::uint64_t said_item() const {
+    const auto progress = channel->progress();
+    return item_key(progress.chunk, progress.item);
+  }
 
   /// In a forked child of the host: closes what is the parent's.
   void forked_child();

@@ -236,6 +236,12 @@ class WorkerChannel {
   /// page before, or the parent may sleep on). Closed or leaving does not end it: results are still wanted.
   Wake wait_for_room(std::size_t bytes, Nanos timeout);
 
+  /// What set_progress() said last: `version` is another one after each call. Any thread of the worker.
+  struct Doing {
+    std::uint64_t version = 0;
+    bool running = false;
+  };
+  Doing doing() const;
   void set_progress(ChunkId chunk, std::uint32_t item, Time started, std::uint32_t phase);
   void count_item_done();
 

@@ -31,6 +31,7 @@ struct Row {
 constexpr Range kPid{.low = 1, .high = std::numeric_limits<std::int32_t>::max()};
 // kill(-1) would reach every process of the user, kill(0) the own group: neither can be a worker's group.
 constexpr Range kGroup{.low = 2, .high = std::numeric_limits<std::int32_t>::max()};
+constexpr std::int64_t kLongestPause = std::int64_t{366} * 24 * 3600 * 1'000'000'000;  // added up they must not overflow soon
 constexpr Range kNatural{.low = 0, .high = kTop};
 constexpr Range kPositive{.low = 1, .high = kTop};
 
@@ -47,6 +48,8 @@ constexpr Row kRows[] = {
     {.type = MessageType::init_failed, .route = Route::worker_to_pool, .a = {.low = 0, .high = kMaxErrorText}},
     {.type = MessageType::wake, .route = Route::worker_to_pool},
     {.type = MessageType::buffer_request, .route = Route::worker_to_pool, .a = kPositive},
+    {.type = MessageType::paused, .route = Route::zygote_to_pool, .a = {.low = 0, .high = kLongestPause}},
+    {.type = MessageType::stalled, .route = Route::worker_to_pool, .descriptors = 1, .a = kNatural},
     {.type = MessageType::buffer,
      .route = Route::pool_to_worker,
      .descriptors = 1,

@@ -37,6 +37,10 @@ enum class MessageType : std::uint32_t {
   // pool -> worker
   buffer,          // a = buffer id, b = bytes, c = index in the worker's table (results) or -1 (arguments); fds: [memfd]
   buffer_refused,  // a = bytes wanted, b = errno: the result cannot be stored; the outcome becomes an error
+  // zygote -> pool
+  paused,  // a = nanoseconds for which the pool's process, and with it the workers, were stopped
+  // worker -> pool
+  stalled,  // a = milliseconds in one item without using the processor; fds: [memfd of kMaxStacksText bytes: the stacks], or none
 };
 
 struct Message {
@@ -54,6 +58,7 @@ struct Message {
 static_assert(sizeof(Message) == 64 && std::is_trivially_copyable_v<Message>);
 
 inline constexpr std::int64_t kMaxErrorText = 32 * 1024;  // init_failed
+inline constexpr std::size_t kMaxStacksText = 64 * 1024;  // stalled; shorter texts end with zeros
 inline constexpr std::int64_t kResultBuffers = 64;        // indexes of a worker's table
 
 /// Which way a message goes: each route has its own types, so that a worker cannot speak as a zygote.

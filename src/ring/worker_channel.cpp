@@ -302,6 +302,12 @@ void WorkerChannel::set_progress(ChunkId chunk, std::uint32_t item, Time started
   words.version.store(version + 2, std::memory_order_release);
 }
 
+// relaxed: the two words are only compared with what they were some seconds ago; a torn pair makes one look worthless.
+WorkerChannel::Doing WorkerChannel::doing() const {
+  const ProgressWords& words = impl_->page.progress;
+  return {words.version.load(std::memory_order_relaxed), words.started_ns.load(std::memory_order_relaxed) != 0};
+}
+
 void WorkerChannel::count_item_done() {
   if (impl_->foreign()) return;
   Word64& done = impl_->page.progress.items_done;

@@ -22,6 +22,13 @@ constexpr Nanos kEndLimit = std::chrono::seconds(10);
 
 void Brood::add(int pid, Worker worker) { workers_.insert_or_assign(pid, std::move(worker)); }
 
+std::vector<int> Brood::pids() const {
+  std::vector<int> all;
+  all.reserve(workers_.size());
+  for (const auto& entry : workers_) all.push_back(entry.first);
+  return all;
+}
+
 Brood::Worker* Brood::find(int pid) {
   const auto found = workers_.find(pid);
   return found == workers_.end() ? nullptr : &found->second;

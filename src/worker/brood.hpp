@@ -9,6 +9,7 @@
 #include <deque>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "base/types.hpp"
 #include "sys/children.hpp"
@@ -28,7 +29,8 @@ class Brood {
   };
 
   void add(int pid, Worker worker);
-  Worker* find(int pid);  // nullptr: no worker of ours
+  std::vector<int> pids() const;  // of the workers
+  Worker* find(int pid);          // nullptr: no worker of ours
   /// A worker was reaped. `left_alone`: what it started may stay.
   Origin remove(int pid, bool left_alone);
 

@@ -29,6 +29,7 @@ struct RunAnswer {
   ByteSpan bytes;
   std::size_t large_size = 0;
   int exit_code = 0;  // leave: no result; the process ends with this code
+  bool last = false;  // publish: the worker leaves after it, for the task may have left it in a state that no other task should meet
 };
 
 /// What signal handlers did that ran between two tasks.

@@ -78,9 +78,11 @@ TaskLoop::Step TaskLoop::idle() {
   const Time since = sys::now();
   for (;;) {
     const bool watchful = sys::now() - since < kWatchfulTime;
+    if (!watchful) worker_.watcher->rest();
     runner_.wait_begin();
     const auto woke = channel_.wait_for_tasks(watchful ? kWatchfulPiece : Nanos::max());
     runner_.wait_end();
+    if (!watchful) worker_.watcher->work();
     if (check_signals() == Step::leave) return Step::leave;
     if (woke != ring::WorkerChannel::Wake::timed_out && woke != ring::WorkerChannel::Wake::interrupted) return Step::go_on;
   }
@@ -142,7 +144,7 @@ TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
   runner_.release();
   if (step == Step::leave) return step;
   channel_.count_item_done();
-  return Step::go_on;
+  return answer.last ? leave(0) : Step::go_on;
 }
 
 RunAnswer TaskLoop::call(const Chunk& chunk, const ring::TaskFrame& frame) {

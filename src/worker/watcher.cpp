@@ -1,6 +1,7 @@
 #include "worker/watcher.hpp"
 
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <utility>
@@ -49,6 +50,24 @@ void Watcher::exit_at_latest(Nanos after, int code) {
   wakeup_.signal();
 }
 
+void Watcher::watch_stalls(StallWatch::Charge charge) {
+  stalls_ = std::make_unique<StallWatch>(std::move(charge));
+  stalls_watched_.store(true, std::memory_order_release);  // pairs with the acquire loads in watch(): stalls_ is whole then
+  wakeup_.signal();
+}
+
+void Watcher::work() {
+  if (!resting_.exchange(false, std::memory_order_relaxed)) return;
+  if (stalls_watched_.load(std::memory_order_relaxed)) wakeup_.signal();  // set by this very thread
+}
+
+Nanos Watcher::time_to_sleep() const {
+  Time until{exit_at_ns_.load(std::memory_order_relaxed)};  // watch() has loaded it with acquire
+  const bool looks = stalls_watched_.load(std::memory_order_acquire) && !resting_.load(std::memory_order_relaxed);
+  if (looks) until = std::min(until, stalls_->next_look());
+  return until == Time::max() ? Nanos::max() : std::max(Nanos{0}, until - sys::now());
+}
+
 void Watcher::watch() {
   std::array<sys::Event, 2> events;
   while (!stop_.load(std::memory_order_acquire)) {
@@ -56,12 +75,14 @@ void Watcher::watch() {
     const std::int64_t exit_at = exit_at_ns_.load(std::memory_order_acquire);
     const bool limited = exit_at != Time::max().count();
     if (limited && sys::now().count() >= exit_at) sys::exit_now(exit_code_.load(std::memory_order_relaxed));
-    const auto count = epoll_.wait(events, limited ? Nanos(exit_at) - sys::now() : Nanos::max());
+    const auto count = epoll_.wait(events, time_to_sleep());
     if (!count.ok()) return;  // cannot happen with descriptors of our own; the parent-death signal and the zygote remain
     wakeup_.drain();
     for (int i = 0; i < count.value(); ++i) {
       if (events[static_cast<std::size_t>(i)].tag == kParentTag) take_all_along();
     }
+    const bool looks = stalls_watched_.load(std::memory_order_acquire) && !resting_.load(std::memory_order_relaxed);
+    if (looks && sys::now() >= stalls_->next_look()) stalls_->look(sys::now());
   }
 }
 

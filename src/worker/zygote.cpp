@@ -1,6 +1,7 @@
 #include "worker/zygote.hpp"
 
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -19,6 +20,7 @@
 #include "sys/signals.hpp"
 #include "sys/socket.hpp"
 #include "worker/brood.hpp"
+#include "worker/job_control.hpp"
 
 namespace holdfast::worker {
 namespace {
@@ -29,6 +31,7 @@ using ring::MessageType;
 constexpr std::uint64_t kPoolTag = 1;
 constexpr std::uint64_t kParentTag = 2;
 constexpr std::uint64_t kChildTag = 3;
+constexpr std::uint64_t kJobControlTag = 4;
 constexpr std::uint64_t kWorkerTag = std::uint64_t{1} << 32;  // and its pid in the lower half
 constexpr Nanos kOrphanDelay = std::chrono::milliseconds(2);
 // Steps of start_failed (its field b).
@@ -52,6 +55,8 @@ class Zygote {
   Status set_up();
   Status say_hello();
   bool serve_once();
+  Nanos time_to_sleep() const;
+  void follow_caller();
   bool handle_message();
   void start(const Message& request, std::vector<UniqueFd> fds);
   [[noreturn]] void become_worker(WorkerSeed&& seed);
@@ -65,6 +70,7 @@ class Zygote {
   ZygoteConfig& config_;
   std::optional<sys::Epoll> epoll_;
   std::optional<sys::ChildSignal> child_signal_;
+  std::optional<JobControl> job_control_;
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
   std::string tag_prefix_;
@@ -84,11 +90,17 @@ Status Zygote::set_up() {
   if (!epoll.ok()) return epoll.error();
   auto child_signal = sys::ChildSignal::create();
   if (!child_signal.ok()) return child_signal.error();
+  const auto caller = sys::pidfd_pid(config_.parent_pidfd);
+  if (!caller.ok()) return caller.error();
+  auto job_control = JobControl::create(caller.value());
+  if (!job_control.ok()) return job_control.error();
   epoll_.emplace(std::move(epoll).value());
   child_signal_.emplace(std::move(child_signal).value());
+  job_control_.emplace(std::move(job_control).value());
   if (auto done = epoll_->add(config_.pool_socket.get(), kPoolTag, sys::kReadable); !done.ok()) return done;
   if (auto done = epoll_->add(config_.parent_pidfd, kParentTag, sys::kReadable); !done.ok()) return done;
   if (auto done = epoll_->add(child_signal_->fd(), kChildTag, sys::kReadable); !done.ok()) return done;
+  if (auto done = epoll_->add(job_control_->fd(), kJobControlTag, sys::kReadable); !done.ok()) return done;
   return say_hello();
 }
 
@@ -107,15 +119,17 @@ bool Zygote::serve_once() {
   std::array<sys::Event, 16> events;
   // A worker's end shows at its pidfd: it is told at once, somebody waits for the news. SIGCHLD, which comes with it, may stand for ended orphans,
   // too: the look for those, a scan of /proc, comes when nothing else has come for a moment.
-  const auto count = epoll_->wait(events, orphans_due_ ? kOrphanDelay : Nanos::max());
+  const auto count = epoll_->wait(events, time_to_sleep());
   if (!count.ok()) return false;
   if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
+  if (job_control_->next_look() <= sys::now()) follow_caller();
   bool message = false;
   bool child = false;
   for (int i = 0; i < count.value(); ++i) {
     const std::uint64_t tag = events[static_cast<std::size_t>(i)].tag;
     if (tag == kParentTag) return false;
     if ((tag & kWorkerTag) != 0) worker_ended(static_cast<int>(tag & 0xffffffffU));
+    if (tag == kJobControlTag) job_control_->on_signal(sys::now());
     message = message || tag == kPoolTag;
     child = child || tag == kChildTag;
   }
@@ -124,6 +138,21 @@ bool Zygote::serve_once() {
     orphans_due_ = true;
   }
   return !message || handle_message();
+}
+
+void Zygote::follow_caller() {
+  const Nanos pause = job_control_->look(sys::now(), brood_.pids());
+  if (pause == Nanos{0}) return;
+  Message message;
+  message.type = MessageType::paused;
+  message.a = pause.count();
+  answer(message);
+}
+
+Nanos Zygote::time_to_sleep() const {
+  const Time look = job_control_->next_look();
+  const Nanos until_look = look == kNever ? Nanos::max() : std::max(Nanos{0}, look - sys::now());
+  return orphans_due_ ? std::min(kOrphanDelay, until_look) : until_look;
 }
 
 bool Zygote::handle_message() {
@@ -192,6 +221,7 @@ void Zygote::become_worker(WorkerSeed&& seed) {
   config_.pool_socket.reset();
   epoll_.reset();
   child_signal_.reset();
+  job_control_.reset();
   sys::set_thread_name(callers_name_.c_str());
   (void)sigaction(SIGCHLD, &callers_child_action_, nullptr);  // cannot fail: it is what sigaction() gave us
   int code = 1;

@@ -108,6 +108,16 @@ def waits(method: str, grace: str = "5") -> None:
 def interrupts_are_single(leave: str) -> None:
     """Each task gets one SIGINT for one Ctrl-C, also while it cleans up and the pool is left or joined."""
     pool = holdfast.Pool(2, grace=20)
+    if leave == "close_join":
+        result = pool.map_async(count_interrupts, [0.5, 0.5], chunksize=1)
+        say("ready")
+        try:
+            result.get()
+        except KeyboardInterrupt:
+            pool.close()
+            pool.join()
+            say("left", result.get())
+        return
     results = [pool.apply_async(count_interrupts, (0.5,)) for _ in range(2)]
     say("ready")
     if leave == "with":
@@ -122,13 +132,6 @@ def interrupts_are_single(leave: str) -> None:
             pool.join()
         except KeyboardInterrupt:
             say("left")
-    else:
-        try:
-            results[0].get()
-        except KeyboardInterrupt:
-            pool.close()
-            pool.join()
-            say("left", [result.get() for result in results])
 
 
 def only_the_job_waited_for() -> None:
@@ -198,21 +201,19 @@ def shielded() -> None:
 def seed_001() -> None:
     """`except KeyboardInterrupt: close(); join()`: what was queued still runs, interrupted tasks tell their outcome."""
     pool = holdfast.Pool(2)
-    results = [pool.apply_async(sleep) for _ in range(2)] + [pool.apply_async(same, (n,)) for n in range(3)]
+    interrupted = pool.map_async(sleep, range(2), chunksize=1)
+    queued = [pool.apply_async(same, (n,)) for n in range(3)]
     say("ready")
     try:
-        results[0].get()
+        interrupted.get()
     except KeyboardInterrupt:
         pool.close()
         pool.join()
-        say([result.get() for result in results[2:]])
-        outcomes = []
-        for result in results[:2]:
-            try:
-                outcomes.append(repr(result.get()))
-            except KeyboardInterrupt as error:
-                outcomes.append(f"{type(error).__name__} of a task" if error.__cause__ else "of the caller")
-        say(outcomes)
+        say([result.get() for result in queued])
+        try:
+            interrupted.get()
+        except KeyboardInterrupt as error:
+            say(f"{type(error).__name__} of a task" if error.__cause__ else "of the caller")
 
 
 def in_another_thread() -> None:
@@ -317,12 +318,11 @@ def timed(seconds: str) -> None:
 
 
 def work_for(seconds: float) -> str:
-    """Counts its own running time, which stands still while it is stopped."""
-    control.armed()
-    done = 0.0
-    while done < seconds:
-        time.sleep(0.01)
-        done += 0.01
+    """In pieces, so that its own running time counts, which stands still while it is stopped; armed in the middle."""
+    for step in range(100):
+        if step == 50:
+            control.armed()
+        time.sleep(seconds / 100)
     return "in time"
 
 

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import holdfast
-from faults import control
+from faults import control, look
 from faults.programs import main, note, say
 
 # --- tasks ----------------------------------------------------------------------------------------------------------------
@@ -232,6 +232,38 @@ def left_by(how: str) -> None:
         os.abort()
     os.kill(os.getpid(), getattr(signal, how))
     time.sleep(1000)
+
+
+class Alarm(BaseException):
+    """Out of a handler in the caller, like a KeyboardInterrupt."""
+
+
+def raise_alarm(_number: int, _frame: object) -> None:
+    raise Alarm
+
+
+def interrupted_at_any_moment() -> None:
+    """A pool's whole life under an alarm that comes a little later each time."""
+    signal.signal(signal.SIGALRM, raise_alarm)
+    before = look.holdings(os.environ[look.TAG_NAME])
+    interrupted = 0
+    for round_ in range(80):
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0003 * round_)
+                with holdfast.Pool(2, grace=0.5) as pool:
+                    pool.map(same, range(4))
+                    list(pool.imap(same, range(4)))
+                    pool.close()
+                    pool.join()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except Alarm:
+            interrupted += 1
+        pool = None  # type: ignore[assignment]
+        gc.collect()
+    say("interrupted", interrupted > 10)
+    say("left", look.wait_without_leaks(before, os.environ[look.TAG_NAME], 5.0))
 
 
 def nested() -> None:

@@ -104,7 +104,7 @@ def test_close_and_join_after_a_ctrl_c_run_what_is_queued(tmp_path: Path) -> Non
         program.job_waits()
         program.press(CTRL_C)
         program.expect("[0, 1, 2]")
-        program.expect("['KeyboardInterrupt of a task', 'KeyboardInterrupt of a task']")
+        program.expect("KeyboardInterrupt of a task")
         program.expect("shell: ended 0")
 
 

@@ -144,6 +144,14 @@ def test_a_pool_inside_a_task_ends_with_the_outer_one(tmp_path: Path) -> None:
         ends_well(program)
 
 
+def test_an_exception_out_of_a_handler_at_any_moment_of_a_pool_s_life(tmp_path: Path) -> None:
+    """In opening above all: no child, descriptor or thread is lost sight of."""
+    with Program(tmp_path, MODULE, "interrupted_at_any_moment", options=("-W", "ignore")) as program:
+        program.expect("interrupted True", 60)
+        program.expect("left []")
+        program.end(15)
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_pool_that_nobody_closes(tmp_path: Path, method: str) -> None:
     """No message, no delay."""

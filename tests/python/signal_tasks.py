@@ -1,6 +1,7 @@
 """Handlers and tasks of test_signal_handlers.py: what a worker's signal handlers may do to it."""
 
 import ctypes
+import functools
 import mmap
 import os
 import signal
@@ -174,3 +175,88 @@ def mark_plain(number):
 
 def make_page(size):
     return mmap.mmap(-1, size)
+
+
+# --- recycling ------------------------------------------------------------------------------------------------------------
+
+
+class Handlers:
+    """A handler that is a method."""
+
+    def method(self, number, frame):
+        raise Raised(number)
+
+
+def through_a_helper(number, frame):
+    raise_it(number, frame)
+
+
+def forgets_its_arguments(*arguments):
+    raise Raised(arguments[0])
+
+
+INSTALLED = {
+    "function": raise_it,
+    "method": Handlers().method,
+    "partial": functools.partial(raise_it),
+    "lambda": lambda *_: raise_it(0, None),
+    "star": forgets_its_arguments,
+    "helper": through_a_helper,
+}
+
+
+def limited(kind):
+    """The common pattern: a time limit by SIGALRM, the old handler back before anybody else sees the exception."""
+    old = signal.signal(signal.SIGALRM, INSTALLED[kind])
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        time.sleep(20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def limited_in_python(kind):
+    """The same in the middle of bytecode."""
+    old = signal.signal(signal.SIGALRM, INSTALLED[kind])
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        while True:
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def converted(_=None):
+    """Another exception in its place."""
+    try:
+        limited("function")
+    except Raised as error:
+        raise LookupError from error
+
+
+def interrupted(_=None):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(20)
+
+
+def handled(_=None):
+    """The task deals with it: it has not been ended by it."""
+    try:
+        limited("function")
+    except Raised:
+        return "handled"
+
+
+def fails_by_itself(_=None):
+    """An ordinary exception, with what a handler's looks like from afar."""
+    raise_it(15, sys._getframe(1))
+
+
+def slow_mark(number):
+    PAGE[number] = PAGE[number] + 1
+    end = time.monotonic() + 0.002
+    while time.monotonic() < end:
+        pass
+    return number

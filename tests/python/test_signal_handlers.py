@@ -197,3 +197,65 @@ def test_terminate_under_a_storm(kind):
         pool.terminate()
         assert time.monotonic() - begun < 1 + 1
     page.close()
+
+
+# --- recycle_after_async_exception ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", signal_tasks.INSTALLED)
+@pytest.mark.parametrize("task", ["limited", "limited_in_python"])
+def test_a_worker_that_a_handler_s_exception_went_through_is_replaced(kind, task):
+    """The outcome is told, and the next task meets a fresh process; nobody calls it a death."""
+    with holdfast.Pool(1, recycle_after_async_exception=True) as pool:
+        worker = pool.apply(signal_tasks.pid)
+        with pytest.raises(signal_tasks.Raised):
+            pool.apply(getattr(signal_tasks, task), (kind,))
+        assert pool.apply(signal_tasks.pid) != worker
+        assert not pool.deaths()
+
+
+@pytest.mark.parametrize("task, error", [("converted", LookupError), ("interrupted", KeyboardInterrupt)])
+def test_so_is_one_with_another_exception_in_its_place(task, error):
+    """Also after a KeyboardInterrupt, for the interpreter's own handler has no frame to be known by."""
+    with holdfast.Pool(1, recycle_after_async_exception=True) as pool:
+        worker = pool.apply(signal_tasks.pid)
+        with pytest.raises(error):
+            pool.apply(getattr(signal_tasks, task))
+        assert pool.apply(signal_tasks.pid) != worker
+
+
+@pytest.mark.parametrize("task", ["handled", "fails_by_itself"])
+def test_other_tasks_keep_their_worker(task):
+    """A task that deals with it, and one that fails by itself."""
+    with holdfast.Pool(1, recycle_after_async_exception=True) as pool:
+        worker = pool.apply(signal_tasks.pid)
+        try:
+            assert pool.apply(getattr(signal_tasks, task)) == "handled"
+        except signal_tasks.Raised:
+            pass
+        assert pool.apply(signal_tasks.pid) == worker
+
+
+def test_by_default_the_worker_stays():
+    """As in the standard pool."""
+    with holdfast.Pool(1) as pool:
+        worker = pool.apply(signal_tasks.pid)
+        with pytest.raises(signal_tasks.Raised):
+            pool.apply(signal_tasks.limited, ("function",))
+        assert pool.apply(signal_tasks.pid) == worker
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:in worker:RuntimeWarning")
+def test_nothing_is_lost_while_workers_are_replaced():
+    """Chunks of fifty, a raise every 20 ms, a new worker after each: every item has its one outcome, and ran at most once."""
+    count = 1000
+    page = signal_tasks.make_page(count)
+    options = {"recycle_after_async_exception": True, "context": "fork"}
+    with holdfast.Pool(2, signal_tasks.storm, (page, "raises", 0.02), **options) as pool:
+        outcomes = settle_all(pool, signal_tasks.slow_mark, range(count))
+        assert pool.stats()["workers_started"] > 10
+    assert len(outcomes) == count
+    for index, outcome in enumerate(outcomes):
+        assert page[index] <= 1 if isinstance(outcome, signal_tasks.Raised) else (outcome == index and page[index] == 1)
+    page.close()

@@ -1,5 +1,6 @@
 """Tasks of test_worker_view.py: what a worker sees of its process, and what it may do in it."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -123,6 +124,34 @@ def take_lock():
 def log_something(number):
     logging.getLogger("holdfast-test").warning("line %d", number)
     return number
+
+
+# --- waits ---------------------------------------------------------------------------------------------------------------
+
+
+def wait_here(path):
+    """Asleep in the kernel until somebody opens the FIFO."""
+    with open(path):  # noqa: PTH123
+        return "done"
+
+
+def sleep_in_c_with_the_gil(seconds):
+    ctypes.PyDLL(None).sleep(seconds)
+    return "done"
+
+
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return "done"
+
+
+def waits_in_a_thread(path):
+    thread = threading.Thread(target=wait_here, args=(path,), name="the other")
+    thread.start()
+    thread.join()
+    return "done"
 
 
 # --- initializers ---------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ std::vector<Case> good_messages() {
       {"started", Route::zygote_to_pool, 1, {.type = MessageType::started, .worker = 1, .pid = 5}},
       {"start_failed", Route::zygote_to_pool, 0, {.type = MessageType::start_failed, .worker = 1, .a = 11, .b = 2}},
       {"exited", Route::zygote_to_pool, 0, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = 0x8b}},
+      {"paused", Route::zygote_to_pool, 0, {.type = MessageType::paused, .a = 3'000'000'000}},
+      {"stalled", Route::worker_to_pool, 1, {.type = MessageType::stalled, .worker = 1, .a = 60'000}},
       {"exited, its status taken", Route::zygote_to_pool, 0, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = -1}},
       {"hello", Route::worker_to_pool, 0, {.type = MessageType::hello, .pid = 5, .a = kProtocolVersion, .b = 6}},
       {"ready", Route::worker_to_pool, 0, {.type = MessageType::ready, .pid = 5}},
@@ -80,6 +82,8 @@ TEST(RingControl, FieldsOutOfRangeAreRefused) {
   expect_refused("pid", Route::zygote_to_pool, {.type = MessageType::started, .worker = 1, .pid = -1});
   expect_refused("worker", Route::zygote_to_pool, {.type = MessageType::started, .worker = 0, .pid = 1});
   expect_refused("status", Route::zygote_to_pool, {.type = MessageType::exited, .worker = 1, .pid = 5, .a = 0x10000});
+  expect_refused("a pause of centuries", Route::zygote_to_pool, {.type = MessageType::paused, .a = INT64_MAX});
+  expect_refused("a worker that stops the clock", Route::worker_to_pool, {.type = MessageType::paused, .a = 1});
   expect_refused("nobody's end", Route::zygote_to_pool, {.type = MessageType::exited, .pid = 5, .a = 9});
   expect_refused("nobody's burial", Route::pool_to_zygote, {.type = MessageType::reap, .pid = 5, .a = 1});
   expect_refused("a worker that speaks as its zygote", Route::worker_to_pool, {.type = MessageType::exited, .worker = 1, .pid = 5});
