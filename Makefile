@@ -1,10 +1,10 @@
 # One word for each job; every target does its own set-up (tools/setup.sh), also on a fresh Debian 12 machine.
-#   demo test asan tsan lint bench faults fuzz sim model wheel clean help
+#   demo test asan tsan lint bench faults soak fuzz sim model wheel clean help
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: help demo test test-cpp test-python asan tsan lint format bench faults fuzz sim model wheel clean
+.PHONY: help demo test test-cpp test-python asan tsan lint format bench faults soak fuzz sim model wheel clean
 
 SETUP := tools/setup.sh
 JOBS ?= $(shell nproc)
@@ -14,6 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 STEPS ?= 1000000
 SEED ?= 1
 SECONDS_EACH ?= 30
+SOAK_SECONDS ?= 60
 
 # In a recipe: puts the environment's tools (cmake, ninja, pytest ...) first on the path.
 define use_venv
@@ -80,6 +81,11 @@ faults:  ## the full product of causes, moments and methods
 	@$(SETUP) packages g++ python
 	$(use_holdfast)
 	python tests/faults/run_all.py --jobs $(JOBS)
+
+soak:  ## random jobs under random faults for SOAK_SECONDS, from SEED
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	cd tests && python -m faults.soak --seconds $(SOAK_SECONDS) --seed $(SEED)
 
 fuzz:  ## mutate the corpora of all decoders for SECONDS_EACH seconds
 	@$(SETUP) packages g++ python gtest
