@@ -18,7 +18,7 @@ inline std::unique_ptr<std::byte[]> allocate(std::size_t size) {
   // A call that the compiler must not leave out, as it may a pair of new and delete.
   void* headroom = ::operator new(kHeadroom, std::nothrow);
   if (headroom == nullptr) return nullptr;
-  ::operator delete(headroom, kHeadroom);
+  ::operator delete(headroom);
   return bytes;
 }
 
