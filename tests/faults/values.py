@@ -222,7 +222,8 @@ def task_becomes_another_program(open: Open, judge: Judge) -> None:
 @case
 def initializer_raises(open: Open, judge: Judge) -> None:
     with open(2, initializer=value_tasks.init_raises, own={"max_restarts": 3}) as pool:
-        outcome = attempt(pool.apply_async(abs, (-1,)).get)
+        # Broken before the submit or after it: either way the caller is told, and why.
+        outcome = attempt(lambda: pool.apply_async(abs, (-1,)).get())
         judge.check(outcome.kind == "broken" and "does not like it here" in outcome.how["text"], f"{outcome}")
 
 
