@@ -74,11 +74,6 @@ StopSteps StopLadder::kill_now(Time now) { return take(Event::kill_now, now); }
 
 void StopLadder::gone() { (void)take(Event::gone, Time{0}); }  // no step follows a worker that is gone
 
-void StopLadder::stopped_for(Nanos pause) {
-  start_ = after(start_, pause);
-  deadline_ = after(deadline_, pause);
-}
-
 StopSteps StopLadder::take(Event event, Time now) {
   const Cell& found = cell(state_, event);
   if (found.next != state_) {

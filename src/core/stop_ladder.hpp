@@ -66,8 +66,6 @@ class StopLadder {
   StopSteps kill_now(Time now);
   /// All are gone; also after `abandoned` (they died after all).
   void gone();
-  /// The caller was stopped (Ctrl-Z) for this long: it counts for no grace.
-  void stopped_for(Nanos pause);
 
   Time deadline() const { return deadline_; }  // kNever: nothing is due by time
   StopState state() const { return state_; }

@@ -91,15 +91,6 @@ TEST(StopLadderOrder, ALateSupervisorTakesAllOverdueStepsAndStillGivesTheKillIts
   EXPECT_EQ(ladder.deadline(), kStart + 60s + kAbandonAfter);
 }
 
-TEST(StopLadderOrder, TimeWhileTheCallerWasStoppedDoesNotCount) {
-  StopLadder ladder(kStart, 5s, StopReason::interrupt);
-  (void)ladder.begin(kStart);
-  ladder.stopped_for(1h);
-  EXPECT_EQ(ladder.advance(kStart + 1h), kNone);
-  EXPECT_EQ(ladder.advance(kStart + 1h + 1s), (StopSteps{.sigterm = true}));
-  EXPECT_EQ(ladder.deadline(), kStart + 1h + 5s);
-}
-
 TEST(StopLadderOrder, EndlessGraceNeverKillsByItself) {
   StopLadder ladder(kStart, Nanos::max(), StopReason::terminate);
   (void)ladder.begin(kStart);
