@@ -32,22 +32,12 @@ if __name__ == "__main__":
         print(failed > 0, pool.map(same, range(5)))
 """
 
-EACH = """
-            results = [pool.apply_async(block, (n,)) for n in range(8_000)]
-            for result in results:
-                try:
-                    result.get()
-                except MemoryError:
-                    failed += 1
-"""
-
 
 @pytest.mark.parametrize(
     "call",
     [
         pytest.param("values = pool.map(block, range(8_000), chunksize=100)", id="results in runs"),
         pytest.param("values = pool.map(block, range(8_000), chunksize=1)", id="results one by one"),
-        pytest.param(EACH, id="apply_async"),
         pytest.param("values = pool.map(same, range(12_000_000))", id="items of a map"),
         pytest.param("values = list(pool.imap(block, range(8_000), chunksize=10))", id="imap"),
     ],
