@@ -163,7 +163,9 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
   JobRef job;
   try {
     job = std::make_shared<Job>(std::move(request));
-    if (spec.items != 0 || spec.open) impl_->jobs.reserve(impl_->jobs.size() + 1);
+    auto& jobs = impl_->jobs;
+    if (static_cast<float>(jobs.size() + 1) > static_cast<float>(jobs.bucket_count()) * jobs.max_load_factor())
+      jobs.reserve(2 * jobs.size() + 1);
   } catch (const std::bad_alloc&) { return no_memory("submit"); }
   impl_->counts.items_submitted += spec.items;
   if (spec.items == 0 && !spec.open) {  // map([]): there is nothing to schedule
