@@ -173,7 +173,7 @@ PyObject* stalled_tuple(const pool::DispatchEvent& event) {
   return stacks == nullptr ? nullptr : Py_BuildValue("(sidN)", "stalled", event.pid, seconds, stacks);
 }
 
-/// The dispatcher's wait: ("result", AsyncResult), ("note", texts, worker), ("workers", worker), ("stalled", pid, seconds, stacks), or None when nothing will come any more.
+/// The dispatcher's wait: ("result", AsyncResult), ("note", texts, worker), ("stalled", pid, seconds, stacks), or None when nothing will come any more.
 PyObject* core_wait_dispatch(PyObject* object, PyObject*) {
   CoreObject* self = as_core(object);
   for (;;) {
@@ -186,8 +186,6 @@ PyObject* core_wait_dispatch(PyObject* object, PyObject*) {
     if (event.kind == pool::DispatchEvent::Kind::note)
       return Py_BuildValue("(sNI)", "note", note_tuple(event.note), static_cast<unsigned int>(event.worker));
     if (event.kind == pool::DispatchEvent::Kind::stalled) return stalled_tuple(event);
-    if (event.kind == pool::DispatchEvent::Kind::workers_changed)
-      return Py_BuildValue("(sI)", "workers", static_cast<unsigned int>(event.worker));
     const auto found = self->undelivered.find(pool::Engine::job_id(*event.job));
     if (found == self->undelivered.end()) {  // cleared by the garbage collector with everything around it
       self->engine->dispatched(event.job);

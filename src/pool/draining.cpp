@@ -65,10 +65,8 @@ bool Engine::Impl::close_run(Worker& worker, DoneRun& run, Time now) {
   counts.items_settled += run.settled;
   worker.items_run += run.count;
   if (run.settled != 0) touch(chunk.job);
-  worker.saw_result_of(chunk.chunk);
   run = DoneRun{};
-  chunk.drop_answered();
-  if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
+  results_seen(worker, chunk);
   if (verdict == core::Verdict::not_owned) worker.report.detail = "results out of order";
   return verdict != core::Verdict::not_owned;
 }
@@ -139,9 +137,7 @@ bool Engine::Impl::accept_raised(Worker& worker, ChunkInFlight& chunk, const rin
   const ItemIndex item = chunk.first + frame.item;
   const core::Verdict verdict = scheduler.item_finished(worker.id, frame.chunk, frame.item, /*raised=*/true, frame.run_time, now);
   const JobRef job = chunk.job;
-  worker.saw_result_of(frame.chunk);
-  chunk.drop_answered();
-  if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
+  results_seen(worker, chunk);
   switch (verdict) {
     case core::Verdict::settle:
       ++counts.items_raised;
@@ -151,11 +147,18 @@ bool Engine::Impl::accept_raised(Worker& worker, ChunkInFlight& chunk, const rin
       ++counts.items_raised;
       settle_item(job, item, OutcomeKind::skipped, std::move(payload), {.kind = OutcomeKind::raised, .attempts = 0, .report = nullptr});
       break;
-    case core::Verdict::retry: ++counts.retries; break;
+    case core::Verdict::retry:
     case core::Verdict::ignore: break;
     case core::Verdict::not_owned: worker.report.detail = "a result for an item that the worker does not own"; return false;
   }
   return true;
+}
+
+/// `chunk.answered` has grown. The chunk is gone after this when that was all of it.
+void Engine::Impl::results_seen(Worker& worker, ChunkInFlight& chunk) {
+  worker.saw_result_of(chunk.chunk);
+  chunk.drop_answered();
+  if (chunk.answered >= chunk.end) chunk_answered(worker, chunk);
 }
 
 /// Every item the worker could begin is answered: the chunk's slot comes back.

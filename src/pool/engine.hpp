@@ -81,7 +81,7 @@ struct WorkerInfo {
 
 /// Something for the Python dispatcher thread, in completion order.
 struct DispatchEvent {
-  enum class Kind : std::uint8_t { job_done, note, workers_changed, stalled } kind = Kind::job_done;
+  enum class Kind : std::uint8_t { job_done, note, stalled } kind = Kind::job_done;
   JobRef job;    // job_done
   Payload note;  // note: a warning from a worker that belongs to no task (encoded by the runner)
   WorkerId worker = 0;

@@ -117,6 +117,12 @@ struct Engine::Impl {
   static constexpr std::uint32_t kZygoteDeathsAllowed = 3;
   static constexpr std::size_t kDeathsKept = 100'000;
 
+  /// Terminated, aborted or broken: every item is settled.
+  bool work_is_over() const {
+    const auto state = scheduler.state();
+    return state != core::Scheduler::PoolState::running && state != core::Scheduler::PoolState::closed;
+  }
+
   // --- sending.cpp: actions out, frames in ---
   void run_actions();
   void run_action(const core::Action& action);
@@ -148,6 +154,7 @@ struct Engine::Impl {
   bool take_run(Worker& worker, DoneRun& run, Time now);
   bool accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now);
   bool close_run(Worker& worker, DoneRun& run, Time now);
+  void results_seen(Worker& worker, ChunkInFlight& chunk);
   void chunk_answered(Worker& worker, ChunkInFlight& chunk);
   void settle_range(const core::Settle& settle);
   void settle_item(const JobRef& job, ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);

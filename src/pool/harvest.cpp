@@ -5,6 +5,15 @@
 
 namespace holdfast::pool {
 
+void Failures::take_into(Settled& out) {
+  const auto found = failures_.find(out.item);
+  if (found == failures_.end()) return;
+  out.failure = found->second.kind;
+  out.attempts = found->second.attempts;
+  out.report = std::move(found->second.report);
+  failures_.erase(found);
+}
+
 Harvest::Harvest(ItemIndex first, std::vector<OutcomeSlot>&& slots, Failures&& failures)
     : first_(first), slots_(std::move(slots)), failures_(std::move(failures)) {}
 
@@ -35,11 +44,7 @@ Settled Harvest::take() {
   else if (out.kind == OutcomeKind::raised)
     out.payload = Payload::lost();
   if (!runs_) slots_[index_].read = true;
-  if (const auto failure = failures_.find(out.item); failure != failures_.end()) {
-    out.failure = failure->second.kind;
-    out.attempts = failure->second.attempts;
-    out.report = std::move(failure->second.report);
-  }
+  failures_.take_into(out);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "holdfast/exit_report.hpp"
@@ -31,7 +32,16 @@ struct Failure {
   std::uint32_t attempts = 0;
   std::shared_ptr<const ExitReport> report;
 };
-using Failures = std::unordered_map<ItemIndex, Failure>;
+/// By item.
+class Failures {
+ public:
+  void add(ItemIndex item, Failure&& failure) { failures_.emplace(item, std::move(failure)); }
+  /// Moves what is known about out.item into `out`, once.
+  void take_into(Settled& out);
+
+ private:
+  std::unordered_map<ItemIndex, Failure> failures_;
+};
 
 /// An item's outcome as a job that is read item by item keeps it.
 struct OutcomeSlot {

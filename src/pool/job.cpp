@@ -45,7 +45,7 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   if (!is_pending(item)) return false;
   --unsettled_;
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
-  if (failure.kind != OutcomeKind::pending && !forgotten) failures_.emplace(item, std::move(failure));
+  if (failure.kind != OutcomeKind::pending && !forgotten) failures_.add(item, std::move(failure));
   if (in_runs)
     runs_.settle(item, kind, forgotten ? Payload{} : std::move(payload));
   else
@@ -88,12 +88,7 @@ void Job::move_out(ItemIndex item, Slot& found, Settled& out) {
   found.read = true;
   ++consumed_;
   if (found.kind == OutcomeKind::done) return;
-  if (const auto failure = failures_.find(item); failure != failures_.end()) {
-    out.failure = failure->second.kind;
-    out.attempts = failure->second.attempts;
-    out.report = std::move(failure->second.report);
-    failures_.erase(failure);
-  }
+  failures_.take_into(out);
 }
 
 bool Job::take(ItemIndex item, Settled& out) {

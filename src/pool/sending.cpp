@@ -93,9 +93,7 @@ void Engine::Impl::send_chunk(const core::Action& action) {
 void Engine::Impl::pump(Worker& worker) {
   worker.wants_room = false;
   // Once the pool has ended (terminated, aborted, broken) every item is settled and the jobs' bytes are gone: there is nothing to push.
-  const auto state = scheduler.state();
-  const bool over = state != core::Scheduler::PoolState::running && state != core::Scheduler::PoolState::closed;
-  if (over || worker.life == Worker::Life::dying) return;
+  if (work_is_over() || worker.life == Worker::Life::dying) return;
   for (ChunkInFlight& chunk : worker.chunks) {
     if (chunk.announced && chunk.pushed >= chunk.end) continue;
     if (!chunk.announced && chunk.end == 0) continue;

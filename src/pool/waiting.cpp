@@ -176,9 +176,7 @@ Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
 
 Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
   return impl_->wait_for_state(job->feeders, max_sleep, [&]() -> std::optional<Waited> {
-    if (!job->input_open || impl_->ended) return Waited::ended;
-    const auto pool = impl_->scheduler.state();
-    if (pool != core::Scheduler::PoolState::running && pool != core::Scheduler::PoolState::closed) return Waited::ended;
+    if (!job->input_open || impl_->ended || impl_->work_is_over()) return Waited::ended;
     room = job->room();
     return room >= job->feed_at ? std::optional(Waited::ready) : std::nullopt;
   });

@@ -49,6 +49,7 @@ struct ParentChannel::Impl {
   Result<PackedChunk> check_word(std::uint32_t slot);
   bool push_id(TaskFrameType type, std::uint64_t id);
   std::uint32_t slot_of(ChunkId chunk);
+  void give_order(std::uint32_t order);
 
   UniqueFd fd;
   std::shared_ptr<sys::Mapping> mapping;
@@ -332,19 +333,15 @@ bool ParentChannel::results_waiting() const { return impl_->fault == Fault::none
 
 void ParentChannel::set_closed() {
   commit_tasks();
+  impl_->give_order(kOrderClosed);
+}
+void ParentChannel::set_leaving() { impl_->give_order(kOrderLeaving); }
+void ParentChannel::set_cancelled() { impl_->give_order(kOrderCancelled); }
+
+void ParentChannel::Impl::give_order(std::uint32_t order) {
   // seq_cst: before the look at `sleeping`, behind the last publication: a worker that sees the order sees every task (wait.hpp).
-  impl_->page.orders.fetch_or(kOrderClosed, std::memory_order_seq_cst);
-  wake_any_sleeper(impl_->page.sleeping);
-}
-
-void ParentChannel::set_leaving() {
-  impl_->page.orders.fetch_or(kOrderLeaving, std::memory_order_seq_cst);  // as above
-  wake_any_sleeper(impl_->page.sleeping);
-}
-
-void ParentChannel::set_cancelled() {
-  impl_->page.orders.fetch_or(kOrderCancelled, std::memory_order_seq_cst);  // as above
-  wake_any_sleeper(impl_->page.sleeping);
+  page.orders.fetch_or(order, std::memory_order_seq_cst);
+  wake_any_sleeper(page.sleeping);
 }
 
 void ParentChannel::release_buffer(std::uint32_t index) {

@@ -16,18 +16,10 @@ namespace {
 
 using holdfast::test::bytes_of;
 using holdfast::test::numbers;
+using holdfast::test::open_pool;
 using test::kPatience;
 
 class EngineEnd : public test::FakeZygote {};
-
-Pool open_pool(Handler handler, PoolOptions options) {
-  auto pool = Pool::open(std::move(handler), std::move(options));
-  if (!pool) {
-    ADD_FAILURE() << pool.error().message();
-    std::abort();
-  }
-  return *std::move(pool);
-}
 
 std::vector<std::string> open_files() {
   std::vector<std::string> names;

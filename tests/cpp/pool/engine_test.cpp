@@ -19,20 +19,12 @@ namespace {
 
 using test::bytes_of;
 using test::numbers;
+using test::open_pool;
 using test::value_of;
 
 constexpr auto kPatience = std::chrono::seconds(20);
 
 Bytes size_of(std::span<const std::byte> item) { return bytes_of(static_cast<std::int64_t>(item.size())); }
-
-Pool open_pool(Handler handler, PoolOptions options) {
-  auto pool = Pool::open(std::move(handler), std::move(options));
-  if (!pool) {
-    ADD_FAILURE() << pool.error().message();
-    std::abort();
-  }
-  return *std::move(pool);
-}
 
 // A pipe whose reading end says when a worker has got somewhere, or holds it there until its writing end is closed.
 struct Pipe {

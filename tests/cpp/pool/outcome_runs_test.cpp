@@ -45,7 +45,7 @@ TEST_P(PoolOutcomeRuns, AreReadAsTheyWereSettled) {
     if (runs.kind(item) != OutcomeKind::pending) continue;
     wanted[item] = i % 2 == 0 ? OutcomeKind::raised : OutcomeKind::cancelled;
     runs.settle(item, wanted[item], i % 2 == 0 ? Payload::copy(value_of(item)) : Payload{});
-    failures[item].attempts = static_cast<std::uint32_t>(i + 1);
+    failures.add(item, {.kind = wanted[item], .attempts = static_cast<std::uint32_t>(i + 1), .report = nullptr});
   }
   std::vector<ItemIndex> chunks;
   for (ItemIndex first = 0; first < kItems; first += 100) chunks.push_back(first);
