@@ -2,6 +2,7 @@
 // the zygote is given at opening (initializer and initargs).
 #include <vector>
 
+#include "async_exceptions.hpp"
 #include "bindings.hpp"
 #include "codec.hpp"
 #include "errors.hpp"
@@ -31,16 +32,23 @@ PyObject* encode_function(PyObject*, PyObject* const* arguments, Py_ssize_t coun
   return bytes;
 }
 
-PyObject* decode_with(PyObject* bytes, PyObject* (*decoder)(ByteSpan)) {
+template <class Decoder>
+PyObject* decode_with(PyObject* bytes, const Decoder& decoder) {
   Py_buffer view;
   if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) != 0) return nullptr;
-  PyObject* value = decoder({static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)});
+  PyObject* value = decoder(ByteSpan(static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)));
   PyBuffer_Release(&view);
   return value;
 }
 
 PyObject* decode_function(PyObject*, PyObject* bytes) { return decode_with(bytes, decode); }
-PyObject* decode_guarded_function(PyObject*, PyObject* bytes) { return decode_with(bytes, decode_guarded); }
+PyObject* decode_guarded_function(PyObject*, PyObject* bytes) {
+  AsyncExceptions async;
+  PyObject* value = decode_with(bytes, [&](ByteSpan span) { return decode_guarded(span, async); });
+  if (!async.raise()) return value;
+  Py_XDECREF(value);
+  return nullptr;
+}
 
 PyMethodDef methods[] = {
     {"encode", method(encode_function), METH_FASTCALL,

@@ -10,6 +10,7 @@
 #include <new>
 #include <utility>
 
+#include "async_exceptions.hpp"
 #include "bindings.hpp"
 #include "errors.hpp"
 #include "objects.hpp"
@@ -180,8 +181,14 @@ class Reading {
 PyObject* end_of_items(IteratorObject* self) {
   FeedObject* feed = as_feed(self->feed);
   if (!self->over && (!feed->done || engine_of(self->core).in_forked_child())) {
+    AsyncExceptions async;
+    PyObject* error = ended_error(as_core(self->core), async);
+    if (async.raise()) {  // a signal handler's comes first; the end is told by the next call
+      Py_DECREF(error);
+      return nullptr;
+    }
     self->over = true;
-    restore_exception(ended_error(as_core(self->core)));
+    restore_exception(error);
     return nullptr;
   }
   self->over = true;
@@ -194,11 +201,8 @@ PyObject* end_of_items(IteratorObject* self) {
   return nullptr;
 }
 
-/// Value or exception of one item to the caller. A StopIteration out of a task would end the consumer's loop in silence.
-PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
-  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true, self->policies};
-  bool success = false;
-  PyObject* value = outcome_object(as_core(self->core), info, settled, success);
+/// An outcome to the caller. A StopIteration out of a task would end the consumer's loop in silence.
+PyObject* give_outcome(PyObject* value, bool success) {
   if (success) return value;
   if (PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(PyExc_StopIteration))) {
     PyObject* error = PyObject_CallFunction(PyExc_RuntimeError, "s", "a task raised StopIteration");
@@ -213,7 +217,42 @@ PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
   return nullptr;
 }
 
+/// Puts an outcome (stolen) back, for the next call. False = no memory: the error is set.
+bool keep(IteratorObject* self, PyObject* value, bool success) {
+  PyObject* pair = Py_BuildValue("(NO)", value, success ? Py_True : Py_False);
+  if (pair != nullptr && self->kept == nullptr) self->kept = PyList_New(0);
+  const bool done = pair != nullptr && self->kept != nullptr && PyList_Append(self->kept, pair) == 0;
+  Py_XDECREF(pair);
+  return done;
+}
+
+/// The first outcome that was put back.
+PyObject* give_kept(IteratorObject* self) {
+  PyObject* pair = Py_NewRef(PyList_GET_ITEM(self->kept, 0));
+  PyObject* value = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+  const bool success = PyTuple_GET_ITEM(pair, 1) == Py_True;
+  Py_DECREF(pair);
+  if (PyList_GET_SIZE(self->kept) == 1)
+    Py_CLEAR(self->kept);
+  else if (PyList_SetSlice(self->kept, 0, 1, nullptr) != 0)
+    Py_CLEAR(value);
+  return value == nullptr ? nullptr : give_outcome(value, success);
+}
+
+/// Value or exception of one item to the caller; kept for the next call where a signal handler has raised meanwhile.
+PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
+  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true, self->policies};
+  AsyncExceptions async;
+  bool success = false;
+  PyObject* value = outcome_object(as_core(self->core), info, settled, success, async);
+  if (!async.any()) return give_outcome(value, success);
+  if (!keep(self, value, success)) return nullptr;
+  (void)async.raise();
+  return nullptr;
+}
+
 PyObject* step(IteratorObject* self, const Deadline& deadline) {
+  if (self->kept != nullptr) return give_kept(self);
   if (self->over) return end_of_items(self);
   pool::Settled settled;
   const Reading reading(self);
@@ -261,6 +300,7 @@ int iterator_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(self->function);
   Py_VISIT(self->skip_value);
   Py_VISIT(self->feed);
+  Py_VISIT(self->kept);
   return 0;
 }
 
@@ -269,6 +309,7 @@ int iterator_clear(PyObject* object) {
   Py_CLEAR(self->pool);
   Py_CLEAR(self->function);
   Py_CLEAR(self->skip_value);
+  Py_CLEAR(self->kept);
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <new>
 #include <utility>
 
+#include "async_exceptions.hpp"
 #include "bindings.hpp"
 #include "errors.hpp"
 #include "objects.hpp"
@@ -250,8 +251,8 @@ PyObject* core_broken(PyObject* object, PyObject*) {
 
 /// A list of make(entry) for each entry; nullptr when one of them failed. Appended to, for `make` may run Python code, which must not find a
 /// list with holes.
-template <class Entry>
-PyObject* list_of(const std::vector<Entry>& entries, PyObject* (*make)(const Entry&)) {
+template <class Entry, class Make>
+PyObject* list_of(const std::vector<Entry>& entries, const Make& make) {
   PyObject* list = PyList_New(0);
   for (std::size_t i = 0; list != nullptr && i < entries.size(); ++i) {
     PyObject* made = make(entries[i]);
@@ -273,11 +274,11 @@ PyObject* core_worker_info(PyObject* object, PyObject* number) {
 PyObject* core_stats(PyObject* object, PyObject*) { return stats_dict(as_core(object)->engine->stats()); }
 
 /// A killed task as (function, call mode, argument payload), unpickled now; what cannot be is the exception that says why.
-PyObject* killed_tuple(const pool::KilledItem& killed) {
-  PyObject* function = decode_guarded(pool::Engine::function_bytes(*killed.function));
+PyObject* killed_tuple(const pool::KilledItem& killed, AsyncExceptions& async) {
+  PyObject* function = decode_guarded(pool::Engine::function_bytes(*killed.function), async);
   if (function == nullptr) function = take_exception();
   const ByteSpan bytes = killed.large_item == nullptr ? killed.item.bytes() : ByteSpan(killed.large_item->data(), killed.large_size);
-  PyObject* payload = decode_guarded(bytes);
+  PyObject* payload = decode_guarded(bytes, async);
   if (payload == nullptr) payload = take_exception();
   PyObject* report = report_object(killed.report);
   if (report == nullptr) {
@@ -288,7 +289,14 @@ PyObject* killed_tuple(const pool::KilledItem& killed) {
   return Py_BuildValue("(NINN)", function, static_cast<unsigned int>(killed.call_mode), payload, report);
 }
 
-PyObject* core_killed_items(PyObject* object, PyObject*) { return list_of(as_core(object)->engine->killed_items(), killed_tuple); }
+PyObject* core_killed_items(PyObject* object, PyObject*) {
+  AsyncExceptions async;
+  PyObject* list =
+      list_of(as_core(object)->engine->killed_items(), [&](const pool::KilledItem& killed) { return killed_tuple(killed, async); });
+  if (!async.raise()) return list;
+  Py_XDECREF(list);
+  return nullptr;
+}
 
 /// The reports of the workers that died under items, retried or not, without those that the pool itself stopped. Once the pool is aborted the
 /// list stays as it is, and all its errors share it.

@@ -2,7 +2,7 @@
 // thread, and delivery of callbacks in the dispatcher's.
 //
 // Invariants:
-//   1. Outcomes are collected once, by one thread (`collecting` and the Core's gate); all readers then see the same value object.
+//   1. Outcomes are collected once, by one thread (`collector` and the Core's gate); all readers then see the same value object.
 //   2. A result with callbacks becomes ready only when these have run (as in the standard pool); others when their last item settles.
 //   3. Dropping a result never waits.
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "async_exceptions.hpp"
 #include "bindings.hpp"
 #include "errors.hpp"
 #include "objects.hpp"
@@ -72,7 +73,8 @@ bool is_aborted_error(PyObject* error) {
 }
 
 /// Builds the list of a map; `failure` gets the exception to raise when an item failed (new reference).
-PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<ItemIndex> first_failure, PyObject*& failure) {
+PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<ItemIndex> first_failure, PyObject*& failure,
+                     AsyncExceptions& async) {
   CoreObject* core = as_core(self->core);
   PyObject* values = PyList_New(static_cast<Py_ssize_t>(items.size()));
   if (values == nullptr) return nullptr;
@@ -82,7 +84,7 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
     PyObject* value = nullptr;
     bool success = true;
     const OutcomeKind kind = items.kind();
-    if (kind == OutcomeKind::done && (value = decode(items.bytes())) != nullptr) {
+    if (kind == OutcomeKind::done && (value = async.run([&] { return decode(items.bytes()); })) != nullptr) {
       items.drop();
       PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
       continue;
@@ -94,10 +96,10 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
       success = false;
       items.drop();
     } else if (kind == OutcomeKind::done) {
-      value = decode_failure(task_info(self), items.item());
+      value = decode_failure(task_info(self), items.item(), async);
       success = false;
     } else {
-      value = outcome_object(core, task_info(self), items.take(), success);
+      value = outcome_object(core, task_info(self), items.take(), success, async);
     }
     if (!success) {
       failed.resize(items.size());
@@ -111,7 +113,7 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
   }
   if (failure != nullptr) {
     if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure))
-      failure = aborted_by(core, failure);
+      failure = aborted_by(core, failure, async);
     self->partial = partial_of(values, failed);
     if (self->partial != nullptr) attach_partial(failure, self->partial);
   }
@@ -119,31 +121,36 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
 }
 
 /// The outcome as value + success. Runs the unpickling: arbitrary code, other threads in between.
-void read_outcome(ResultObject* self, PyObject*& value, bool& success) {
+void read_outcome(ResultObject* self, PyObject*& value, bool& success, AsyncExceptions& async) {
   pool::Engine& engine = engine_of(self);
   pool::Harvest items = engine.take_results(self->job);
   if (self->is_map) {
     PyObject* failure = nullptr;
-    PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure);
-    if (failure == nullptr && items.size() < self->items) failure = ended_error(as_core(self->core));  // a slice came too late: terminated
+    PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure, async);
+    if (failure == nullptr && items.size() < self->items)
+      failure = ended_error(as_core(self->core), async);  // a slice came too late: terminated
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);
   } else if (items.next()) {
-    value = outcome_object(as_core(self->core), task_info(self), items.take(), success);
+    value = outcome_object(as_core(self->core), task_info(self), items.take(), success, async);
   }
   if (value == nullptr) {  // no memory for a list, or a job without its item: say so and do not hang
     success = false;
-    value = PyErr_Occurred() != nullptr ? take_exception() : ended_error(as_core(self->core));
+    value = PyErr_Occurred() != nullptr ? take_exception() : ended_error(as_core(self->core), async);
   }
 }
 
 /// Waits until the other thread that collects is done. False = a Python error (a signal handler's).
 bool wait_collected(ResultObject* self) {
   Gate& gate = as_core(self->core)->gate;
-  while (self->collecting) {
+  if (self->collector == PyThread_get_thread_ident()) {  // a signal handler inside our own unpickling: waiting would be for ever
+    PyErr_SetString(PyExc_RuntimeError, "this result is being unpickled by the code that the signal handler interrupted; ask for it later");
+    return false;
+  }
+  while (self->collector != 0) {
     Py_BEGIN_ALLOW_THREADS {
-      // A time-out, because `collecting` is the GIL's to guard and not the gate's: a wake-up may slip through.
+      // A time-out, because `collector` is the GIL's to guard and not the gate's: a wake-up may slip through.
       std::unique_lock<std::mutex> lock(gate.mutex);
       gate.opened.wait_for(lock, std::chrono::milliseconds(20));
     }
@@ -154,16 +161,17 @@ bool wait_collected(ResultObject* self) {
 
 /// Makes value and success known. Only when the job is finished. False = a Python error is set (not the task's).
 bool collect(ResultObject* self) {
-  if (self->collecting && !wait_collected(self)) return false;
+  if (self->collector != 0 && !wait_collected(self)) return false;
   if (self->collected) return true;
-  self->collecting = true;
+  self->collector = PyThread_get_thread_ident();
+  AsyncExceptions async;
   PyObject* value = nullptr;
   bool success = false;
-  read_outcome(self, value, success);
+  read_outcome(self, value, success, async);
   self->value = value;
   self->success = success;
   self->collected = true;
-  self->collecting = false;
+  self->collector = 0;
   Gate& gate = as_core(self->core)->gate;
   gate.opened.notify_all();
   if (!self->has_callbacks) {
@@ -171,7 +179,17 @@ bool collect(ResultObject* self) {
     Py_CLEAR(self->pool);
     Py_CLEAR(self->function);
   }
-  return true;
+  return !async.raise();
+}
+
+/// The engine's end has cut the wait short: sets the error.
+void raise_ended(ResultObject* self) {
+  AsyncExceptions async;
+  PyObject* error = ended_error(as_core(self->core), async);
+  if (async.raise())
+    Py_DECREF(error);
+  else
+    restore_exception(error);
 }
 
 /// ready -> collected; ended -> an error. False with a Python error set, else true (timed_out included, told by `end`).
@@ -180,7 +198,7 @@ bool await_and_collect(ResultObject* self, const Deadline& deadline, WaitEnd& en
   if (end == WaitEnd::error) return false;
   if (end == WaitEnd::ready) return collect(self);
   if (end == WaitEnd::ended) {
-    restore_exception(ended_error(as_core(self->core)));
+    raise_ended(self);
     return false;
   }
   return true;
@@ -214,7 +232,7 @@ PyObject* result_wait(PyObject* object, PyObject* args, PyObject* kwargs) {
   const WaitEnd end = await(as_result(object), deadline);
   if (end == WaitEnd::error) return nullptr;
   if (end == WaitEnd::ended) {
-    restore_exception(ended_error(as_core(as_result(object)->core)));
+    raise_ended(as_result(object));
     return nullptr;
   }
   Py_RETURN_NONE;

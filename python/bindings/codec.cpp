@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "async_exceptions.hpp"
 #include "errors.hpp"
 #include "pickling.hpp"
 
@@ -291,8 +292,8 @@ PyObject* decode(ByteSpan bytes) {
   return value;
 }
 
-PyObject* decode_guarded(ByteSpan bytes) {
-  PyObject* value = decode(bytes);
+PyObject* decode_guarded(ByteSpan bytes, AsyncExceptions& async) {
+  PyObject* value = async.run([&] { return decode(bytes); });
   if (value == nullptr) wrap_base_exception();
   return value;
 }

@@ -25,6 +25,8 @@
 
 namespace holdfast::python {
 
+class AsyncExceptions;
+
 /// Encodes one object at a time: encode(), then take inline_bytes() or, when is_large(), write_to() memory of size() bytes; then clear().
 /// Reusable; an Encoder is 32 KiB of scratch that is never zeroed, so it may stand on the stack.
 class Encoder {
@@ -77,8 +79,8 @@ bool is_pickled(ByteSpan bytes);
 bool is_by_value(ByteSpan bytes);
 
 /// decode() for a process that must not be ended by what it reads (the parent, P8): SystemExit, KeyboardInterrupt, GeneratorExit and
-/// other non-Exception classes come out wrapped in holdfast's ResultDecodeError, with the original as __cause__.
-PyObject* decode_guarded(ByteSpan bytes);
+/// other non-Exception classes come out wrapped in holdfast's ResultDecodeError, with the original as __cause__. What signal handlers raise goes to `async`.
+PyObject* decode_guarded(ByteSpan bytes, AsyncExceptions& async);
 
 /// Drops the cached picklers (after a fork in the child, and at module teardown).
 void forget_picklers();

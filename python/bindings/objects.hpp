@@ -18,6 +18,8 @@
 
 namespace holdfast::python {
 
+class AsyncExceptions;
+
 /// Lets one thread at a time through a piece of code that runs Python (unpickling), where the GIL does not keep others out.
 struct Gate {
   std::mutex mutex;
@@ -60,7 +62,7 @@ struct ResultObject {
   std::uint64_t items;  // of a map: how many there are to be
   bool is_map;
   bool collected;
-  bool collecting;
+  unsigned long collector;  // the thread that makes the outcome now, 0 = none
   bool success;
   bool has_callbacks;
   bool delivered;
@@ -86,6 +88,7 @@ struct IteratorObject {
   pool::JobRef job;
   Policies policies;
   ItemIndex next;
+  PyObject* kept;  // [(value or exception, success)] that a signal handler has kept from the reader, the next ones; nullptr: none
   bool unordered;
   unsigned long reader;  // the thread that is inside next(), 0 = none: others wait at the gate
   bool over;
@@ -125,13 +128,14 @@ struct TaskInfo {
   Policies policies;    // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
 /// decode() of a result failed: its error, taken over and wrapped as the item's own failure.
-PyObject* decode_failure(const TaskInfo& info, ItemIndex item);
+PyObject* decode_failure(const TaskInfo& info, ItemIndex item, AsyncExceptions& async);
 /// The value (success = true) or the exception (false) of a settled item: always a new reference (a failure to build one is an exception, too).
-PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success);
+/// What signal handlers raise meanwhile is kept in `async`, for the caller to raise when the outcome is in a safe place.
+PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Settled& settled, bool& success, AsyncExceptions& async);
 /// PoolAbortedError with `error` (stolen) as its cause.
-PyObject* aborted_by(CoreObject* core, PyObject* error);
+PyObject* aborted_by(CoreObject* core, PyObject* error, AsyncExceptions& async);
 /// The exception for a wait that the engine's end has cut short.
-PyObject* ended_error(CoreObject* core);
+PyObject* ended_error(CoreObject* core, AsyncExceptions& async);
 
 // --- bind_results.cpp / bind_iterators.cpp: made by the submit methods ---
 PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,

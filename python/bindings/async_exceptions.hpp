@@ -1,0 +1,80 @@
+// What: an outcome that is being made, and the exceptions that signal handlers raise meanwhile.
+//
+// A signal handler of the user's may raise into any Python code that runs in the main thread: also into an unpickling, or into our own
+// making of an error. Its exception says nothing about the item: it belongs to the caller of get() or next(), and the outcome must still be
+// there when he asks again. Python does not tell the two kinds apart. But what a handler raised does not come again: the same work, done once more,
+// succeeds, or is interrupted somewhere else. So what fails twice in a row in the same place, and not by a handler's frame, is the work's own
+// failure. (SIGINT's own handler has no frame.)
+//
+// Callers: outcomes.cpp, bind_results.cpp, bind_iterators.cpp, bind_pool.cpp. Needs the GIL.
+#pragma once
+
+#include "python.hpp"
+
+#include "errors.hpp"
+#include "waits.hpp"
+
+namespace holdfast::python {
+
+/// Whether both exceptions are of one class, came by the same instructions, and not by a signal handler's. Both normalised, with tracebacks.
+bool fail_alike(PyObject* one, PyObject* other);
+
+/// The handlers' exceptions during one get() or next(). Only the main thread ever keeps one, so that a daemon thread which Python unwinds at the
+/// interpreter's end has nothing to release here (waits.hpp).
+class AsyncExceptions {
+ public:
+  AsyncExceptions() = default;
+  AsyncExceptions(const AsyncExceptions&) = delete;
+  AsyncExceptions& operator=(const AsyncExceptions&) = delete;
+  ~AsyncExceptions() { Py_XDECREF(first_); }
+
+  /// What make() returns (a new reference); nullptr with the failure set that is make()'s own. make() is called again when it
+  /// fails in the main thread: at least once more, at most kTries times in all under a storm of signals.
+  template <class Make>
+  PyObject* run(Make&& make) {
+    PyObject* made = make();
+    for (int tries = 1; made == nullptr && tries < kTries && may_be_a_handlers(); ++tries) {
+      PyObject* error = take_exception();
+      made = make();
+      if (made == nullptr && repeats(error)) {
+        Py_DECREF(error);
+        return nullptr;
+      }
+      keep(error);
+    }
+    return made;
+  }
+
+  bool any() const { return first_ != nullptr; }
+  /// Sets the first one kept as the current exception. False: there is none.
+  bool raise() {
+    PyObject* error = std::exchange(first_, nullptr);
+    restore_exception(error);
+    return error != nullptr;
+  }
+
+ private:
+  static constexpr int kTries = 8;
+
+  /// Handlers run in the main thread. A lack of memory is believed at once: trying again costs what is missing.
+  static bool may_be_a_handlers() { return in_main_thread() && PyErr_ExceptionMatches(PyExc_MemoryError) == 0; }
+
+  /// Whether the exception now set is `before` once more; it stays set.
+  static bool repeats(PyObject* before) {
+    PyObject* now = take_exception();
+    const bool alike = fail_alike(before, now);
+    restore_exception(now);
+    return alike;
+  }
+
+  void keep(PyObject* error) {
+    if (first_ == nullptr)
+      first_ = error;
+    else
+      Py_DECREF(error);
+  }
+
+  PyObject* first_ = nullptr;
+};
+
+}  // namespace holdfast::python

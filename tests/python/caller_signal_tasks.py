@@ -1,0 +1,78 @@
+"""Results whose unpickling is interrupted by a signal in the caller, and the handlers that raise there. For test_caller_signals.py."""
+
+import os
+import signal
+
+CALLER = os.getpid()
+INTERRUPTIONS = []  # signals that the next unpicklings raise, one each
+ANSWERS = []  # what calls made by a handler came to
+
+
+class Raised(Exception):
+    """Out of a handler."""
+
+
+def raise_it(number, frame):
+    raise Raised(number)
+
+
+def interrupt():
+    """In the middle of an unpickling in the caller: the signal that is due."""
+    if os.getpid() == CALLER and INTERRUPTIONS:
+        number = INTERRUPTIONS.pop()
+        exec("signal.raise_signal(number)")  # code of its own each time: no two interruptions in the same place
+
+
+def rebuild(value):
+    interrupt()
+    return Interrupted(value)
+
+
+class Interrupted:
+    """Is interrupted while it is rebuilt."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        return rebuild, (self.value,)
+
+
+def rebuild_error(value):
+    interrupt()
+    return InterruptedError_(value)
+
+
+class InterruptedError_(Exception):
+    """An exception that is interrupted while it is rebuilt."""
+
+    def __reduce__(self):
+        return rebuild_error, self.args
+
+
+def interrupted(value):
+    return Interrupted(value)
+
+
+def raises_interrupted(value):
+    raise InterruptedError_(value)
+
+
+def dies(value):
+    os._exit(value)
+
+
+def refuse(value):
+    if os.getpid() == CALLER:
+        raise KeyboardInterrupt
+
+
+class Refuses:
+    """Its unpickling itself raises KeyboardInterrupt."""
+
+    def __reduce__(self):
+        return refuse, (1,)
+
+
+def refuses(_):
+    return Refuses()
