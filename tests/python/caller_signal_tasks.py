@@ -20,7 +20,9 @@ def interrupt():
     """In the middle of an unpickling in the caller: the signal that is due."""
     if os.getpid() == CALLER and INTERRUPTIONS:
         number = INTERRUPTIONS.pop()
-        exec("signal.raise_signal(number)")  # code of its own each time: no two interruptions in the same place
+        exec(
+            "interrupt(number)", {"interrupt": signal.raise_signal, "number": number}
+        )  # code of its own each time: no two interruptions in the same place
 
 
 def rebuild(value):
