@@ -46,8 +46,9 @@ test-cpp:  ## the C++ tests alone (dev preset)
 
 test-python:  ## the Python tests and the short part of the faults, with one Python (PYVER=3.12: that one)
 	@$(SETUP) packages g++ python
+	$(SETUP) packages python-tests
 	$(use_holdfast)
-	python -m pytest -q -m "not full" tests/tools tests/python tests/faults
+	python -m pytest -q -m "not full" tests/tools tests/python tests/stdlib tests/faults
 
 asan:  ## C++ tests under AddressSanitizer and UBSan
 	@$(SETUP) packages g++ python gtest spin

@@ -23,7 +23,18 @@ need() {
     clang-tidy) command -v clang-tidy-14 >/dev/null || echo clang-tidy-14 ;;
     ccache) command -v ccache >/dev/null || echo ccache ;;
     python) find_python "" >/dev/null || echo python3 python3-venv python3-dev ;;
+    python-tests) python_tests ;;
     *) fail "unknown need: $1" ;;
+  esac
+}
+
+# CPython's own tests of Pool, which tests/stdlib runs: Debian and Ubuntu have them in a package of their own. Nothing for any other Python
+# (its tests are there, or there is no package to name), and nothing while there is no Python: it comes first, in a call of its own.
+python_tests() {
+  local python
+  python=$(find_python "${PYVER:-}") || return 0
+  case "$python" in
+    /usr/bin/python3.*) "$python" -c 'import test._test_multiprocessing' >/dev/null 2>&1 || echo "lib${python#/usr/bin/}-testsuite" ;;
   esac
 }
 

@@ -6,7 +6,9 @@
 //      generator that waits for an earlier result of its own job does not deadlock.
 //   2. The feeder holds the Feed and not the iterator: an iterator that is dropped frees its results (the window is lifted, the items
 //      still run, as in the standard pool).
-//   3. What the input raised is the last thing the consumer sees, after the results of all items before it.
+//   3. What the input raised is the last thing the consumer sees, after the results of the chunks before it. The items of the chunk that was
+//      being read are not run, as in the standard pool (tests/stdlib: test_imap_handle_iterable_exception): a chunk goes out whole or not at
+//      all, so the window's room is used by whole chunks.
 #include <new>
 #include <utility>
 
@@ -51,12 +53,12 @@ void finish_feed(FeedObject* self) {
 
 /// One window's room: chunk by chunk. False = the input is over or the pool does not take more.
 bool feed_room(FeedObject* self, Encoder& encoder, std::uint64_t room) {
-  while (room > 0) {
+  while (room >= self->chunk_size) {
     pool::ItemBatch batch;
-    const std::uint64_t count = std::min(room, self->chunk_size);
-    const Fed fed = read_items(self, encoder, count, batch);
+    const Fed fed = read_items(self, encoder, self->chunk_size, batch);
     PyObject* error = fed == Fed::failed ? take_exception() : nullptr;
-    const Status extended = batch.empty() ? ok_status() : engine_of(self->core).extend(self->job, std::move(batch));
+    const bool nothing = batch.empty() || fed == Fed::failed;
+    const Status extended = nothing ? ok_status() : engine_of(self->core).extend(self->job, std::move(batch));
     if (error == nullptr && !extended && extended.error().code == ErrorCode::exhausted) {  // else the pool is over, and has settled the job
       (void)set_error(extended.error());
       error = take_exception();
@@ -65,7 +67,7 @@ bool feed_room(FeedObject* self, Encoder& encoder, std::uint64_t room) {
     restore_exception(error);
     if (over) finish_feed(self);
     if (over || !extended) return false;
-    room -= count;
+    room -= self->chunk_size;
   }
   return true;
 }

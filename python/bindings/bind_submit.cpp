@@ -301,7 +301,7 @@ PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   request.open = true;
   request.unordered = unordered == 1;
   const std::uint64_t chunks = policy->window_chunks != 0 ? policy->window_chunks : kWindowChunksPerWorker * core->workers;
-  request.window = chunks * request.chunk_size;
+  if (__builtin_mul_overflow(chunks, request.chunk_size, &request.window)) request.window = UINT64_MAX;
   request.policies = policy->policies;
   const std::uint64_t chunk_size = request.chunk_size;
   PyObject* iterator =

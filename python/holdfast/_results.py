@@ -22,6 +22,11 @@ class AsyncResult(_core.ResultBase, multiprocessing.pool.ApplyResult):  # type: 
     Beyond it: no wait lasts for ever because of a dead worker, and of a map that failed ``partial`` holds what is done.
     """
 
+    def __dir__(self) -> list[str]:
+        """Leave out what is not there before the result is: a manager reads every name of a result that it gives out."""
+        unset = () if self.ready() else ("_success", "_value")
+        return [name for name in super().__dir__() if name not in unset]
+
 
 class MapResult(AsyncResult, multiprocessing.pool.MapResult):  # type: ignore[type-arg]  # as above
     """The result of ``map_async`` and ``starmap_async``."""

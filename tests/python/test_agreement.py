@@ -77,6 +77,27 @@ def test_an_input_that_raises_is_told_after_its_items(either_pool, method):
     assert sorted(results) == [1, 4] or method == "imap_unordered"
 
 
+def test_an_input_that_raises_within_a_chunk_loses_that_chunk(either_pool):
+    """What was read of it is not run."""
+
+    def numbers():
+        yield from range(7)
+        raise KeyError("no eighth")
+
+    iterator = either_pool.imap(tasks.square, numbers(), 3)
+    assert [next(iterator) for _ in range(6)] == [0, 1, 4, 9, 16, 25]
+    with pytest.raises(KeyError, match="no eighth"):
+        next(iterator)
+    with pytest.raises(StopIteration):
+        next(iterator)
+
+
+@pytest.mark.parametrize("chunksize", [2**61, 2**61 + 1, 2**63 - 1])
+def test_a_chunk_may_be_larger_than_any_input(pool, chunksize):
+    """The window is so many chunks: that number is not counted in 64 bits."""
+    assert list(pool.imap(tasks.square, [1, 2, 3], chunksize=chunksize)) == [1, 4, 9]
+
+
 def test_an_input_that_is_no_iterable_is_told_by_the_iterator(either_pool):
     """imap(f, 5) itself does not raise: the iterator does."""
     iterator = either_pool.imap(tasks.square, 5)

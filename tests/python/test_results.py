@@ -251,6 +251,22 @@ def test_results_are_made_by_pools_only():
             cls()
 
 
+def test_every_name_of_a_result_can_be_read(pool_class, tmp_path):
+    """Managers do that with each result that they give out, also before it is there."""
+    with pool_class(1) as pool:
+        go = tmp_path / "go"
+        pending = pool.apply_async(tasks.wait_for_file, (str(go),))
+        results = [pending, pool.map_async(tasks.square, [1, 2])]
+        for result in results:
+            assert not result.ready()
+            assert {name for name in dir(result) if not hasattr(result, name)} == set()
+        go.touch()
+        for result in results:
+            result.wait(30)
+            assert {"_success", "_value"} <= set(dir(result))
+            assert {name for name in dir(result) if not hasattr(result, name)} == set()
+
+
 @pytest.mark.parametrize("timeout", ["soon", object(), [1]])
 def test_bad_timeouts(pool, timeout):
     """TypeError, and nothing is lost."""

@@ -98,6 +98,18 @@ def test_an_unknown_need_is_an_error(tmp_path):
     assert done.returncode == 1 and "unknown need: gtets" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("python", "package"), [("/usr/bin/python3.99", "libpython3.99-testsuite"), ("/opt/python3.99", "")]
+)
+def test_debian_s_python_gets_its_own_tests(tmp_path, python, package):
+    """They are a package of their own there; of any other Python nothing is known."""
+    machine = Machine(tmp_path)
+    machine.put("python3", f'[ "$1" = - ] || echo {python}')
+    done = machine.packages("python-tests")
+    assert done.returncode == 0, done.stderr
+    assert [call.split()[-1] for call in machine.apt_calls()[1:]] == ([package] if package else [])
+
+
 def test_every_need_of_the_makefile_is_known(tmp_path):
     """All recipes' `packages` lines, asked without root on an empty machine: each word is known, and leads to a package."""
     makefile = (SETUP.parents[1] / "Makefile").read_text()
