@@ -86,7 +86,7 @@ faults:  ## the full product of causes, moments and methods
 soak:  ## random jobs under random faults for SOAK_SECONDS, from SEED
 	@$(SETUP) packages g++ python
 	$(use_holdfast)
-	cd tests && python -m faults.soak --seconds $(SOAK_SECONDS) --seed $(SEED)
+	cd tests && python ../tools/run_limited.py $$(($(SOAK_SECONDS) + 300)) python -m faults.soak --seconds $(SOAK_SECONDS) --seed $(SEED)
 
 fuzz:  ## mutate the corpora of all decoders for SECONDS_EACH seconds
 	@$(SETUP) packages g++ python gtest
