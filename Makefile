@@ -1,10 +1,10 @@
 # One word for each job; every target does its own set-up (tools/setup.sh), also on a fresh Debian 12 machine.
-#   demo test asan tsan lint bench faults soak fuzz sim model wheel clean help
+#   demo test asan tsan lint bench bench-all faults soak fuzz sim model wheel clean help
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: help demo test test-cpp test-python asan tsan lint format bench faults soak fuzz sim model wheel clean
+.PHONY: help demo test test-cpp test-python asan tsan lint format bench bench-all faults soak fuzz sim model wheel clean
 
 SETUP := tools/setup.sh
 JOBS ?= $(shell nproc)
@@ -73,10 +73,17 @@ format:  ## rewrite all sources in the project's format
 	$(use_venv)
 	python tools/lint.py --fix
 
-bench:  ## holdfast, the standard Pool and ProcessPoolExecutor side by side
-	@$(SETUP) packages g++ python benchmark gtest
+bench:  ## holdfast, the standard Pool and ProcessPoolExecutor side by side, and which bars are met; some minutes
+	@$(SETUP) packages g++ python
 	$(use_holdfast)
-	python bench/run.py && python bench/report.py
+	python bench/run.py --size quick || true  # the report tells of what failed, and fails then
+	python bench/report.py
+
+bench-all:  ## the same at the sizes that the bars mean, 5 rounds; an hour
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	python bench/run.py --size all || true  # as above
+	python bench/report.py
 
 faults:  ## the full product of causes, moments and methods
 	@$(SETUP) packages g++ python

@@ -1,56 +1,86 @@
 #!/usr/bin/env python3
-"""Prints the table of a bench run: median (lowest to highest round) of each peer, and how holdfast stands to the better peer.
+"""Prints what a bench run has found, in Markdown: a table of every row and peer, and one of the bars: met, missed or not measurable here.
 
     python bench/report.py [FILE]        (default: the newest of bench/results/)
 
-Exit code 1 when a bar of the project is missed: holdfast faster than both peers on each row, death -> caller below 1 ms. A death is the end of
-the process; the row that counts from the victim's last act also holds the kernel's work of ending it (1 ms), is shown beside it and has no bar.
+Cells are medians (lowest to highest round; where many were timed one by one: 99th percentile of all). The last column is what the standard
+Pool needs for each of holdfast's. Exit code 1 when a bar is missed or a workload failed.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
-from peers import PEERS
-from workloads import UNITS
+from bars import MET, MISSED, verdicts
+from peers import HOLDFAST, STANDARD
+from results_file import QUIET_CORES, Missing, Results, load, quantile
+from workloads.base import RAW, Row
+from workloads.registry import WORKLOADS
 
-DEATH_BAR_US = 1000.0
-FLAT_MIB = 32.0
-
-
-def load(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    first, *rest = [json.loads(line) for line in path.read_text().splitlines()]
-    return first, rest
+MANY = 15  # values; fewer are shown as lowest to highest
 
 
-def cell(values: list[Any], unit: str) -> str:
-    """Median (lowest to highest), or the word that a hanging peer gets."""
-    numbers = [value for value in values if not isinstance(value, str)]
-    if not numbers:
-        return values[0] if values else "-"
-    return f"{statistics.median(numbers):.3g} {unit} ({min(numbers):.3g}-{max(numbers):.3g})"
+def cell(results: Results, row: str, peer: str, unit: str) -> str:
+    try:
+        values = results.values(row, peer)
+    except Missing as reason:
+        return "" if "not part" in str(reason) else str(reason)
+    middle = f"{statistics.median(values):.3g} {unit}".strip()
+    if len(values) >= MANY:
+        return f"{middle} (p99 {quantile(values, 0.99):.3g})"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.3g}-{max(values):.3g})"
 
 
-def judge(row: str, by_peer: dict[str, list[Any]]) -> tuple[str, bool]:
-    """How holdfast stands to the better peer, and whether the bar is met."""
-    own = [value for value in by_peer["holdfast"] if not isinstance(value, str)]
-    if not own:
-        return "no value", False
-    mine = statistics.median(own)
-    others = [[v for v in by_peer[peer] if not isinstance(v, str)] for peer in PEERS[1:]]
-    best = min((statistics.median(values) for values in others if values), default=None)
-    if row.startswith("memory"):
-        return f"{'flat' if mine < FLAT_MIB else 'grows'}", mine < FLAT_MIB
-    if row == "death -> caller, from the last act":
-        return f"{best / mine:.2f} x (no bar: most of it is the exit)" if best and mine else "-", True
-    good = best is None or mine < best
-    if row == "death -> caller, from the exit":
-        good = good and mine < DEATH_BAR_US
-    return ("peers hang" if best is None else f"{best / mine:.2f} x" if mine else "-"), good
+def against_standard(results: Results, row: str) -> str:
+    try:
+        own, other = results.median(row, HOLDFAST), results.median(row, STANDARD)
+    except Missing:
+        return ""
+    return f"{other / own:.3g} x" if own > 0 < other else ""
+
+
+def heading(results: Results) -> str:
+    about = results.about
+    loads = [line["load"] for line in results.lines]
+    others = [line["others"] for line in results.lines]
+    text = (
+        f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, "
+        f"numpy {about['versions']['numpy']}, {about['workers']} workers, {about['rounds']} rounds of the size {about['size']}, "
+        f"scheduling policy: {about['policy']}, {about['when']} (commit {about['commit']})\n\n"
+        f"Load average {min(loads):.1f} to {max(loads):.1f}; others used {statistics.median(others):.1f} cores (median before each cell)."
+    )
+    if statistics.median(others) > QUIET_CORES:
+        text = f"**Measured under load: times are no benchmark, ratios are rough.**\n\n{text}"
+    return text
+
+
+def rows_table(results: Results) -> str:
+    peers = results.about["peers"]
+    lines = [
+        "| workload | " + " | ".join(peers) + f" | {STANDARD} / {HOLDFAST} |",
+        "|---" * (len(peers) + 2) + "|",
+    ]
+    rows: dict[str, Row] = {}
+    for workload in WORKLOADS.values():
+        if workload.peers != (RAW,):
+            rows |= workload.rows
+    for name, row in rows.items():
+        cells = [cell(results, name, peer, row.unit) for peer in peers]
+        if any(cells):
+            title = row.title.format(**results.sizes.get(name, {}))
+            lines.append(f"| {title} | " + " | ".join(cells) + f" | {against_standard(results, name)} |")
+    return "\n".join(lines)
+
+
+def limits_table(results: Results) -> str:
+    lines = ["| limit of the machine | |", "|---|---|"]
+    for name, row in WORKLOADS["limits"].rows.items():
+        found = cell(results, name, RAW, row.unit)
+        if found:
+            lines.append(f"| {row.title.format(**results.sizes[name])} | {found} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def main() -> int:
@@ -59,29 +89,20 @@ def main() -> int:
         if len(sys.argv) > 1
         else max((Path(__file__).parent / "results").glob("*-python*.jsonl"), key=lambda p: p.stat().st_mtime)
     )
-    about, lines = load(path)
-    print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, numpy {about['numpy']}, "
-          f"{about['workers']} workers, {about['rounds']} rounds, {about['when']} (commit {about['commit']})\n")  # fmt: skip
-    print("| workload | " + " | ".join(PEERS) + " | holdfast against the better peer |")
-    print("|---|" + "---|" * (len(PEERS) + 1))
-    missed = []
-    for row, unit in UNITS.items():
-        by_peer = {peer: [line[row] for line in lines if line["peer"] == peer and row in line] for peer in PEERS}
-        if not any(by_peer.values()):
-            continue
-        stand, good = judge(row, by_peer)
-        print(f"| {row} | " + " | ".join(cell(by_peer[peer], unit) for peer in PEERS) + f" | {stand} |")
-        if not good:
-            missed.append(row)
-    errors = [line for line in lines if "error" in line]
-    for line in errors:
-        print(f"\nERROR {line['workload']} on {line['peer']}: {line['error']}")
+    results = load(path)
+    found = verdicts(results)
+    print(f"{heading(results)}\n\n{rows_table(results)}\n\n{limits_table(results)}\n")
+    print("| work | bar | measured | verdict |\n|---|---|---|---|")
+    for one in found:
+        word = f"**{one.word}**" if one.word == MISSED else one.word
+        print(f"| {one.bar.work} | {one.bar.bar} | {one.measured} | {word} |")
+    for line in results.errors():
+        print(f"\nERROR {line['workload']} on {line['peer']}, round {line['round'] + 1}: {line['error']}")
+    counts = {word: sum(one.word == word for one in found) for word in (MET, MISSED)}
     print(
-        "\nEvery bar is met."
-        if not missed and not errors
-        else f"\nBars missed: {', '.join(missed) or 'see the errors'}"
+        f"\n{counts[MET]} bars met, {counts[MISSED]} missed, {len(found) - sum(counts.values())} not measurable here."
     )
-    return 1 if missed or errors else 0
+    return 1 if counts[MISSED] or results.errors() else 0
 
 
 if __name__ == "__main__":

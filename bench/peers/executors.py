@@ -1,0 +1,76 @@
+"""Peers with the interface of concurrent.futures.Executor (or nearly).
+
+An executor's own default chunk size is 1; map() here gives it the standard Pool's, so that the row compares like with like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+class ExecutorPeer:
+    def __init__(self, executor: Any, workers: int) -> None:
+        self.executor = executor
+        self.workers = workers
+
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        """Start a call; the returned function waits for its result (and takes a time-out)."""
+        return self.executor.submit(function, *arguments).result  # type: ignore[no-any-return]
+
+    def apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return self.submit(function, arguments)()
+
+    def map(self, function: Callable[..., Any], items: Any, chunksize: int | None = None) -> list[Any]:
+        return list(self.imap(function, items, chunksize or -(-len(items) // (4 * self.workers))))
+
+    def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        return self.executor.map(function, items, chunksize=chunksize)  # type: ignore[no-any-return]
+
+    def imap_unordered(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        return self.imap(function, items, chunksize)  # an executor has no other
+
+    def end(self) -> None:
+        self.executor.shutdown(cancel_futures=True)
+
+
+class StandardExecutor(ExecutorPeer):
+    def __init__(self, workers: int, context: Any) -> None:
+        from concurrent.futures import ProcessPoolExecutor
+
+        super().__init__(ProcessPoolExecutor(workers, mp_context=context), workers)
+
+
+class LokyExecutor(ExecutorPeer):
+    """Starts its workers by its own method, "loky" (a clean start and exec), whatever context is asked for: it deprecates fork."""
+
+    def __init__(self, workers: int, context: Any) -> None:
+        import loky
+
+        super().__init__(loky.get_reusable_executor(max_workers=workers), workers)
+
+    def end(self) -> None:
+        self.executor.shutdown(kill_workers=True)
+
+
+class DeadpoolExecutor(ExecutorPeer):
+    """Deadpool.submit blocks when max_backlog tasks wait; its default is lifted, as the others have none."""
+
+    def __init__(self, workers: int, context: Any) -> None:
+        import deadpool
+
+        super().__init__(deadpool.Deadpool(max_workers=workers, mp_context=context, max_backlog=1 << 30), workers)
+
+
+class PebblePeer(ExecutorPeer):
+    def __init__(self, workers: int, context: Any) -> None:
+        import pebble
+
+        super().__init__(pebble.ProcessPool(max_workers=workers, context=context), workers)
+
+    def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        return self.executor.map(function, items, chunksize=chunksize).result()  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self.executor.stop()
+        self.executor.join()
