@@ -28,11 +28,13 @@ namespace holdfast {
 struct PoolOptions {
   std::uint32_t workers = 0;  // 0 = the CPUs this process may use
   Initializer initializer;
-  Policies policies;                                         // of every job that brings none of its own
-  std::uint64_t max_chunks_per_worker = 0;                   // then the worker is replaced; 0 = never
-  std::uint32_t max_restarts = 10;                           // failed starts in a row, then the pool is broken
-  std::uint64_t max_deaths = 0;                              // deaths under items in all, then the pool is aborted; 0 = no limit
-  std::chrono::nanoseconds grace = std::chrono::seconds(5);  // from asking a worker to stop to SIGKILL
+  Policies policies;                                                   // of every job that brings none of its own
+  std::uint64_t max_chunks_per_worker = 0;                             // then the worker is replaced; 0 = never
+  std::uint32_t max_restarts = 10;                                     // failed starts in a row, then the pool is broken
+  std::uint64_t max_deaths = 0;                                        // deaths under items in all, then the pool is aborted; 0 = no limit
+  std::chrono::nanoseconds grace = std::chrono::seconds(5);            // from asking a worker to stop to SIGKILL
+  std::chrono::nanoseconds start_deadline = std::chrono::seconds(60);  // from asking for a worker to its hello; then that start failed
+  std::chrono::nanoseconds leave_limit = std::chrono::seconds(60);     // from a leaving worker's last item to its end; then SIGKILL
 };
 
 struct JobOptions {

@@ -282,6 +282,8 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   const Status taken = line ? take_line(worker, *std::move(line)) : Status(std::move(line).error());
   if (!taken) {
     worker.start_error = taken.error().message();
+  if (worker.start_error.empty())
+    worker.start_deadline = clock.now() + options.start_deadline;  // else its start has failed, and is told so
     worker.start_deadline = clock.now();
   }
 }
@@ -318,6 +320,13 @@ void Engine::Impl::zygote_lost() {
   if (stop_sent) return;  // as it was told; its pidfd says when it is gone
   ++zygote_deaths;
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
+/// It has not answered a `start` by the deadline: it is stopped (SIGSTOP) or stuck, and no worker would ever be born again. To the pool it is dead
+/// from here on; its pidfd tells when it really is. Tests: failpoints, zygote_*:stop.
+void Engine::Impl::replace_silent_zygote() {
+  (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);  // refused: it is dead already
+  zygote_lost();
+}
+
   for (auto& [id, worker] : workers) {
     if (!worker->pidfd) continue;
     ask_to_leave(*worker, /*deliver=*/true);

@@ -184,6 +184,7 @@ struct Engine::Impl {
   void read_worker(Worker& worker);
   void grant_result_buffer(Worker& worker, std::int64_t bytes);
   std::vector<WorkerId> unborn() const;
+  void replace_silent_zygote();
   void zygote_lost();
   void reap_zygotes();
   void worker_ready(Worker& worker);

@@ -24,6 +24,8 @@ std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   if (options.workers > ring::kMaxWorkers) return bad("options.workers: expected at most 4096");
   if (options.grace < Nanos{0}) return bad("options.grace: expected 0 or more");
   const Policies& policies = options.policies;
+  if (options.start_deadline <= Nanos{0}) return bad("options.start_deadline: expected more than 0");
+  if (options.leave_limit < Nanos{0}) return bad("options.leave_limit: expected 0 or more");
   if (policies.task_timeout < Nanos{0}) return bad("options.policies.task_timeout: expected 0 (none) or more");
   if (policies.retry.backoff_factor < 1.0) return bad("options.policies.retry.backoff_factor: expected 1 or more");
   if (policies.retry.jitter < 0.0 || policies.retry.jitter > 1.0) return bad("options.policies.retry.jitter: expected 0 to 1");
@@ -100,7 +102,9 @@ Result<Pool> Pool::open(Handler handler, PoolOptions options) {
                                       .max_chunks_per_worker = options.max_chunks_per_worker,
                                       .max_restarts = options.max_restarts,
                                       .max_deaths = options.max_deaths,
-                                      .grace = options.grace});
+                                      .grace = options.grace,
+                                      .start_deadline = options.start_deadline,
+                                      .leave_limit = options.leave_limit});
   if (!engine) return std::move(engine).error();
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);

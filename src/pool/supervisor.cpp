@@ -90,6 +90,7 @@ void Engine::Impl::handle_deadlines(Time now) {
   for (auto& [id, worker] : workers) {
     if (worker->deadline() <= now) due.push_back(id);
   }
+  bool zygote_is_silent = false;
   for (const WorkerId id : due) {
     Worker& worker = *find_worker(id);
     if (worker.eof_check_at <= now) {
@@ -105,18 +106,23 @@ void Engine::Impl::handle_deadlines(Time now) {
       worker.report.detail = "it was to leave, had nothing more to run, and did not end in time (an atexit function that hangs?); killed";
       if (!ending) kill_worker(worker, Cause::stopped_by_pool);
     } else if (worker.start_deadline <= now) {
-      if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
       worker.start_deadline = kNever;
       if (worker.pidfd)
         kill_worker(worker, Cause::failed_start);
       else
         finish_worker(worker);
+      if (!worker.pidfd && worker.start_error.empty() && worker.start_sent && launcher.connected() && launcher.pidfd()) {
+        zygote_is_silent = true;
+        continue;
+      }
+      if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
     }
   }
   watch_time_limits();
   if (scheduler.next_deadline() <= now) scheduler.tick(now);
   run_actions();
 }
+  if (zygote_is_silent) replace_silent_zygote();
 
 /// Tells the scheduler which item each busy worker runs, and since when. Which one it is we know from the chunk word, whose `next` can only
 /// rise; the worker's own word of it gives the exact time, and is believed only within what we know: not before the last look, not in the

@@ -17,6 +17,7 @@ namespace {
 using holdfast::test::bytes_of;
 using holdfast::test::numbers;
 using holdfast::test::open_pool;
+using holdfast::test::value_of;
 using test::kPatience;
 
 class EngineEnd : public test::FakeZygote {};
@@ -80,6 +81,24 @@ TEST(PoolEnd, AStoppedZygoteDoesNotHoldItUp) {
   pool.terminate();
   EXPECT_TRUE(pool.join(kPatience));
   EXPECT_LT(sys::now() - start, std::chrono::seconds(1));
+}
+
+// Its workers die, and it neither says so nor starts others. Also in the middle of a job: whoever waits for that has set no time limit.
+TEST(PoolZygote, IsReplacedWhenItIsStopped) {
+  PoolOptions options{.workers = 2, .initializer = {}, .policies = {}};
+  options.start_deadline = std::chrono::milliseconds(500);
+  options.max_restarts = 1000;
+  Pool pool = open_pool([](std::span<const std::byte>) { return bytes_of(getppid()); }, options);
+  const auto zygote = static_cast<pid_t>(value_of(pool.map(numbers(1))->get()[0].value));
+  ASSERT_EQ(kill(zygote, SIGSTOP), 0);
+  for (const WorkerView& worker : pool.workers()) kill(worker.pid, SIGKILL);
+  // All of them may be lost to the two kills; the next job needs new workers.
+  (void)pool.map(numbers(2), {.chunk_size = 1, .policies = {}})->get();
+  const auto outcomes = pool.map(numbers(20), {.chunk_size = 1, .policies = {}})->get();
+  for (const Outcome& outcome : outcomes) {
+    ASSERT_EQ(outcome.kind, OutcomeKind::done);
+    EXPECT_NE(value_of(outcome.value), zygote);
+  }
 }
 
 // Two pools: the second one's workers must hold nothing of the first one either.

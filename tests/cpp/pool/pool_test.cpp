@@ -368,6 +368,12 @@ TEST(Pool, RefusesBadOptionsByName) {
   PoolOptions options;
   options.policies.retry.jitter = 2;
   EXPECT_NE(Pool::open(square, options).error().message().find("jitter"), std::string::npos);
+  options = {};
+  options.start_deadline = std::chrono::nanoseconds(0);
+  EXPECT_NE(Pool::open(square, options).error().message().find("start_deadline"), std::string::npos);
+  options = {};
+  options.leave_limit = std::chrono::nanoseconds(-1);
+  EXPECT_NE(Pool::open(square, options).error().message().find("leave_limit"), std::string::npos);
 }
 
 TEST(Pool, ManyThreadsUseOnePool) {
