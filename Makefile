@@ -1,10 +1,10 @@
 # One word for each job; every target does its own set-up (tools/setup.sh), also on a fresh Debian 12 machine.
-#   demo test asan tsan lint bench bench-all faults soak fuzz sim model wheel clean help
+#   demo test asan tsan lint bench bench-all faults failpoints soak fuzz sim model wheel clean help
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: help demo test test-cpp test-python asan tsan lint format bench bench-all faults soak fuzz sim model wheel clean
+.PHONY: help demo test test-cpp test-python asan tsan lint format bench bench-all faults failpoints soak fuzz sim model wheel clean
 
 SETUP := tools/setup.sh
 JOBS ?= $(shell nproc)
@@ -89,6 +89,12 @@ faults:  ## the full product of causes, moments and methods
 	@$(SETUP) packages g++ python
 	$(use_holdfast)
 	python tests/faults/run_all.py --jobs $(JOBS)
+
+failpoints:  ## all programs and policies at every failpoint, each action (part of it is in make test)
+	@$(SETUP) packages g++ python gtest
+	$(use_venv)
+	$(call build,dev)
+	python tests/failpoints/run.py build/dev/hf_failpoint_driver --full
 
 soak:  ## random jobs under random faults for SOAK_SECONDS, from SEED
 	@$(SETUP) packages g++ python

@@ -39,6 +39,10 @@ function(hf_compile_options target)
   endif()
 endfunction()
 
+if(HOLDFAST_FAILPOINTS)
+  add_compile_definitions(HOLDFAST_FAILPOINTS)
+endif()
+
 # A part of the tree that has its own CMakeLists.txt; skipped while it has none.
 function(hf_optional_subdirectory dir)
   if(EXISTS "${PROJECT_SOURCE_DIR}/${dir}/CMakeLists.txt")

@@ -75,6 +75,8 @@ foreach(layer IN LISTS HF_LAYERS)
   hf_layer_tests(${layer})
 endforeach()
 
+include(HoldfastFailpoints)
+
 if(HOLDFAST_INSTALL)
   list(JOIN HF_SANITIZE_FLAGS " " hf_consumer_flags)
   add_test(NAME cmake_consumer COMMAND "${CMAKE_COMMAND}" "-DBUILD_DIR=${PROJECT_BINARY_DIR}"

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
@@ -50,6 +51,7 @@ void Engine::Impl::start_wanted(Lock& lock) {
       else
         failure = std::move(made).error();
     }
+    HF_FAILPOINT(parent_line_made);
     lock.lock();
     auto line = std::exchange(newborn_line, std::nullopt);
     if (wanted.empty() || wanted.front() != id) continue;  // called off meanwhile
@@ -91,6 +93,7 @@ void Engine::Impl::request_start(Worker& worker) {
   message.a = worker.identity;
   const int fds[] = {worker.zygote_end.get(), worker.channel->fd()};
   launcher.send(message, fds);
+  HF_FAILPOINT(parent_start_sent);
 }
 
 void Engine::Impl::read_zygote() {
@@ -130,6 +133,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
         launcher.send({.type = ring::MessageType::reap, .worker = message.worker, .pid = message.pid, .a = 1}, {});
         break;
       }
+      HF_FAILPOINT(parent_started);
       worker->pid = message.pid;
       worker->zygote_end.reset();
       worker->channel->close_fd();
@@ -204,6 +208,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
         condemn(worker, "a second hello, or one with a foreign pid or our own process group");
         break;
       }
+      HF_FAILPOINT(parent_hello);
       worker.life = Worker::Life::enrolled;
       worker.group = static_cast<int>(message.b);
       worker.said_pid = message.pid;
@@ -223,6 +228,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
 }
 
 void Engine::Impl::worker_ready(Worker& worker) {
+  HF_FAILPOINT(parent_ready);
   worker.life = Worker::Life::ready;
   worker.ready_told = true;
   zygote_deaths = 0;
@@ -237,6 +243,7 @@ void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
   if (bytes > 0) {
     auto grant = worker.results->grant(static_cast<std::size_t>(bytes));
     if (grant) {
+      HF_FAILPOINT(parent_grants_buffer);
       answer.a = static_cast<std::int64_t>(grant->buffer->id());
       answer.b = static_cast<std::int64_t>(grant->buffer->capacity());
       answer.c = grant->index;
@@ -275,6 +282,8 @@ void Engine::Impl::settle_unborn(Worker& worker) {
     return;
   }
   worker.life = Worker::Life::requested;
+  if (worker.start_error.empty())
+    worker.start_deadline = clock.now() + options.start_deadline;  // else its start has failed, and is told so
   if (worker.socket) epoll.remove(worker.socket.get());
   worker.eof_check_at = kNever;
   worker.results->worker_gone();
@@ -282,8 +291,6 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   const Status taken = line ? take_line(worker, *std::move(line)) : Status(std::move(line).error());
   if (!taken) {
     worker.start_error = taken.error().message();
-  if (worker.start_error.empty())
-    worker.start_deadline = clock.now() + options.start_deadline;  // else its start has failed, and is told so
     worker.start_deadline = clock.now();
   }
 }
@@ -305,6 +312,7 @@ void Engine::Impl::reap_zygotes() {
   }
   std::erase_if(launcher.leaving(), [this](Launcher::Former& former) {
     if (!sys::pidfd_exited(former.pidfd.get())) return false;
+    HF_FAILPOINT(parent_reaps_zygote);
     epoll.remove(former.pidfd.get());
     if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // ECHILD: somebody else has
     return true;
@@ -312,14 +320,6 @@ void Engine::Impl::reap_zygotes() {
   check_ended();
 }
 
-/// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
-void Engine::Impl::zygote_lost() {
-  if (!launcher.connected()) return;
-  epoll.remove(launcher.socket());
-  launcher.lost();
-  if (stop_sent) return;  // as it was told; its pidfd says when it is gone
-  ++zygote_deaths;
-  const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
 /// It has not answered a `start` by the deadline: it is stopped (SIGSTOP) or stuck, and no worker would ever be born again. To the pool it is dead
 /// from here on; its pidfd tells when it really is. Tests: failpoints, zygote_*:stop.
 void Engine::Impl::replace_silent_zygote() {
@@ -327,6 +327,15 @@ void Engine::Impl::replace_silent_zygote() {
   zygote_lost();
 }
 
+/// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
+void Engine::Impl::zygote_lost() {
+  if (!launcher.connected()) return;
+  HF_FAILPOINT(parent_zygote_lost);
+  epoll.remove(launcher.socket());
+  launcher.lost();
+  if (stop_sent) return;  // as it was told; its pidfd says when it is gone
+  ++zygote_deaths;
+  const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   for (auto& [id, worker] : workers) {
     if (!worker->pidfd) continue;
     ask_to_leave(*worker, /*deliver=*/true);

@@ -8,6 +8,7 @@
 
 #include "core/exit_cause.hpp"
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
@@ -58,12 +59,14 @@ void Engine::Impl::on_exited(Worker& worker, const ring::Message& message) {
 /// It has ended: its pidfd says so, or the zygote, whichever is read first. The other's word makes the second call, or the deadline does.
 void Engine::Impl::on_worker_exit(Worker& worker) {
   if (worker.life != Worker::Life::dying) {
+    HF_FAILPOINT(parent_death_seen);
     worker.life = Worker::Life::dying;
     worker.evidence_at = clock.now();
     worker.exited_deadline = worker.evidence_at + kExitedWait;
     epoll.remove(worker.pidfd.get());
     if (worker.socket) read_worker_remains(worker);
     drain_worker(worker);
+    HF_FAILPOINT(parent_death_drained);
     // It may have died between taking the drainer's flag and ringing: others' results would lie there.
     if (drainer_job != nullptr && !bell.drainer_announced()) bell.ring_from_parent();
   }
@@ -75,6 +78,7 @@ void Engine::Impl::bury(Worker& worker) {
   if (!worker.status_known) read_exit_status(worker);
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
   const bool with_leftovers = !clean || options.kill_children_on_recycle;
+  HF_FAILPOINT(parent_buries);
   if (with_leftovers) kill_group_of(worker);
   burials.push_back({.type = ring::MessageType::reap, .worker = worker.id, .pid = worker.pid, .a = with_leftovers ? 1 : 0});
   finish_worker(worker);
@@ -100,6 +104,7 @@ void Engine::Impl::read_worker_remains(Worker& worker) {
 /// EOF is not a death: usually the pidfd tells a moment later. A process that closed its descriptors goes on; one that exec'd something
 /// else has lost our memfd and will never answer.
 void Engine::Impl::on_socket_closed(Worker& worker) {
+  HF_FAILPOINT(parent_socket_ended);
   epoll.remove(worker.socket.get());
   worker.socket.reset();
   worker.eof_check_at = clock.now() + kLookAfterEof;
@@ -160,6 +165,7 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   if (sys::pidfd_send_signal(worker.pidfd.get(), SIGSTOP)) {
     for (const int child : sys::descendants_of(worker.pid)) (void)sys::kill_process(child, SIGKILL);
   }
+  HF_FAILPOINT(parent_kills);
   (void)sys::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
   sys::process_mrelease(worker.pidfd.get());
   wake_supervisor();
@@ -258,6 +264,7 @@ void Engine::Impl::finish_worker(Worker& worker) {
     last_start_failure = report;
     scheduler.worker_start_failed(id, now);
   }
+  HF_FAILPOINT(parent_death_told);
   state_waiters.wake_all();
 }
 

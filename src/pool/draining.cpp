@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 
 namespace holdfast::pool {
 
@@ -43,6 +44,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
     }
     if (!next->has_value()) break;
     any = true;
+    HF_FAILPOINT(parent_drains);
     sound = accept_result(worker, **next, run, now);
     worker.channel->pop_result();
     if (sound && run.count != 0 && run.chunk->job->in_runs) sound = take_run(worker, run, now);
@@ -50,6 +52,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
   sound = close_run(worker, run, now) && sound;
   if (!sound) kill_worker(worker, Cause::protocol_error);
   if (!any) return;
+  HF_FAILPOINT(parent_drained);
   worker.channel->release_results();
   if (worker.wants_room) pump(worker);
 }
@@ -183,6 +186,7 @@ void Engine::Impl::settle_item(const JobRef& job, ItemIndex item, OutcomeKind ki
 void Engine::Impl::settle_range(const core::Settle& settle) {
   const auto found = jobs.find(settle.job);
   if (found == jobs.end()) return;
+  HF_FAILPOINT(parent_settles);
   const JobRef job = found->second;
   Failure failure{
       .kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};

@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 
 namespace holdfast::pool {
@@ -38,6 +39,7 @@ void Engine::Impl::wake_zygote() {
 
 void Engine::Impl::take_steps(const core::StopSteps& steps) {
   if (!steps.any()) return;
+  HF_FAILPOINT(parent_stop_step);
   std::vector<WorkerId> abandoned;
   for (auto& [id, worker] : workers) {
     if (worker->life == Worker::Life::dying) continue;
@@ -64,6 +66,7 @@ void Engine::Impl::check_ended() {
       stop_sent = true;
       wake_zygote();
       launcher.send({.type = ring::MessageType::stop_zygote}, {});
+      HF_FAILPOINT(parent_stop_sent);
       zygote_stop_deadline = clock.now() + kZygoteStopWait;
       wake_supervisor();
     }
@@ -71,6 +74,7 @@ void Engine::Impl::check_ended() {
   }
   if (!launcher.leaving().empty()) return;  // its end will be seen in a moment
   ladder.gone();
+  HF_FAILPOINT(parent_ended);
   ended = true;
   state_waiters.wake_all();
   dispatch_waiters.wake_all();
@@ -80,6 +84,7 @@ void Engine::Impl::check_ended() {
 
 /// The supervisor's last act once the pool has ended: handles of the pool may live on for long, and hold no descriptor then.
 void Engine::Impl::close_up() {
+  HF_FAILPOINT(parent_closes_up);
   for (auto& worker : corpses) worker->results->worker_gone();
   corpses.clear();
   epoll.close();

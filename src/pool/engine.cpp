@@ -7,6 +7,7 @@
 
 #include "pool/engine_impl.hpp"
 #include "pool/fork_guard.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 
@@ -175,6 +176,7 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
   }
   job->id = impl_->scheduler.submit(spec, impl_->clock.now());
   impl_->jobs.emplace(job->id, job);
+  HF_FAILPOINT(parent_submitted);
   impl_->run_actions();
   impl_->notify();
   return job;
@@ -242,6 +244,7 @@ std::uint64_t Engine::job_size(const Job& job) {
 
 Harvest Engine::take_results(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
+  HF_FAILPOINT(parent_harvests);
   Harvest all = job->take_all();
   job->feeders.wake_all();
   return all;

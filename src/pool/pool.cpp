@@ -8,6 +8,7 @@
 
 #include "pool/engine.hpp"
 #include "sys/clock.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/process.hpp"
 #include "sys/thread.hpp"
 #include "worker/cpp_zygote.hpp"
@@ -23,9 +24,9 @@ std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   if (!handler) return bad("handler: expected a callable, got an empty std::function");
   if (options.workers > ring::kMaxWorkers) return bad("options.workers: expected at most 4096");
   if (options.grace < Nanos{0}) return bad("options.grace: expected 0 or more");
-  const Policies& policies = options.policies;
   if (options.start_deadline <= Nanos{0}) return bad("options.start_deadline: expected more than 0");
   if (options.leave_limit < Nanos{0}) return bad("options.leave_limit: expected 0 or more");
+  const Policies& policies = options.policies;
   if (policies.task_timeout < Nanos{0}) return bad("options.policies.task_timeout: expected 0 (none) or more");
   if (policies.retry.backoff_factor < 1.0) return bad("options.policies.retry.backoff_factor: expected 1 or more");
   if (policies.retry.jitter < 0.0 || policies.retry.jitter > 1.0) return bad("options.policies.retry.jitter: expected 0 to 1");
@@ -70,6 +71,7 @@ struct Pool::Impl {
 Status Pool::Impl::fork_zygote() {
   auto seed = engine->prepare_zygote();
   if (!seed) return std::move(seed).error();
+  HF_FAILPOINT(parent_zygote_prepared);
   // Copies: a forked child of this process, as the zygote is, closes what belongs to the engine (fork_guard.hpp).
   auto bell = sys::duplicate(seed->bell_fd);
   if (!bell) return std::move(bell).error();
@@ -82,6 +84,7 @@ Status Pool::Impl::fork_zygote() {
                                       .initializer = options.initializer,
                                       .in_zygote = {}});
   if (!pid) return std::move(pid).error();
+  HF_FAILPOINT(parent_zygote_forked);
   return engine->zygote_running(*pid, /*is_our_child=*/true);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::pool {
@@ -38,6 +39,7 @@ void Engine::Impl::run_action(const core::Action& action) {
     case Kind::retire_worker:
       if (call_off_birth(action.worker)) break;
       if (Worker* worker = find_worker(action.worker)) {
+        HF_FAILPOINT(parent_retires);
         worker->closing = true;
         worker->channel->set_closed();
         mark_dirty(*worker);
@@ -79,6 +81,7 @@ void Engine::Impl::send_chunk(const core::Action& action) {
   const auto job = jobs.find(action.job);
   // Neither can be missing by the scheduler's invariant 5; a death in between is reported to it, which takes the chunk back.
   if (worker == nullptr || job == jobs.end()) return;
+  HF_FAILPOINT(parent_sends);
   ChunkInFlight& chunk = worker->chunks.emplace_back();
   chunk.chunk = action.chunk;
   chunk.job = job->second;
@@ -190,6 +193,7 @@ bool Engine::Impl::send_buffer(Worker& worker, const ring::SharedBuffer& buffer)
     // Gone or no room: either way the chunk stays unbegun; a death will bring it back, room will come with results.
     return false;
   }
+  HF_FAILPOINT(parent_buffer_sent);
   worker.buffers.insert(buffer.id());
   return true;
 }
@@ -201,6 +205,7 @@ void Engine::Impl::take_back(const core::Action& action) {
   std::uint32_t end = 0;
   if (chunk->announced) {
     // Also bounded by what was pushed: the worker cannot begin what it has not got, and an item that was never pushed is taken back here.
+    HF_FAILPOINT(parent_takes_back);
     auto lowered = worker->channel->take_back(chunk->slot, 0);
     if (!lowered) {
       condemn(*worker, lowered.error().message());

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 
 namespace holdfast::pool {
@@ -33,6 +34,7 @@ void Engine::Impl::supervise() {
     const Time next = next_wakeup(now);
     supervisor_until = next;
     lock.unlock();
+    HF_FAILPOINT(parent_supervisor_sleeps);
     const auto count = epoll.wait(events, clock.sleep_begins(next));
     lock.lock();
     clock.sleep_ends();
@@ -50,8 +52,10 @@ void Engine::Impl::supervise() {
 
 /// What takes longer than all the rest of a death, after the waiters have been woken. Births go first: there may be work for them.
 void Engine::Impl::do_chores(Lock& lock) {
+  HF_FAILPOINT(parent_chores);
   start_wanted(lock);
   for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
+  HF_FAILPOINT(parent_reap_sent);
   auto dead = std::exchange(corpses, {});
   if (dead.empty()) return;
   lock.unlock();
@@ -86,11 +90,11 @@ void Engine::Impl::handle_event(const sys::Event& event) {
 void Engine::Impl::handle_deadlines(Time now) {
   if (ladder.deadline() <= now) take_steps(ladder.advance(now));
   if (zygote_stop_deadline <= now) zygote_overdue();
+  bool zygote_is_silent = false;
   std::vector<WorkerId> due;
   for (auto& [id, worker] : workers) {
     if (worker->deadline() <= now) due.push_back(id);
   }
-  bool zygote_is_silent = false;
   for (const WorkerId id : due) {
     Worker& worker = *find_worker(id);
     if (worker.eof_check_at <= now) {
@@ -107,22 +111,22 @@ void Engine::Impl::handle_deadlines(Time now) {
       if (!ending) kill_worker(worker, Cause::stopped_by_pool);
     } else if (worker.start_deadline <= now) {
       worker.start_deadline = kNever;
-      if (worker.pidfd)
-        kill_worker(worker, Cause::failed_start);
-      else
-        finish_worker(worker);
       if (!worker.pidfd && worker.start_error.empty() && worker.start_sent && launcher.connected() && launcher.pidfd()) {
         zygote_is_silent = true;
         continue;
       }
       if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
+      if (worker.pidfd)
+        kill_worker(worker, Cause::failed_start);
+      else
+        finish_worker(worker);
     }
   }
+  if (zygote_is_silent) replace_silent_zygote();
   watch_time_limits();
   if (scheduler.next_deadline() <= now) scheduler.tick(now);
   run_actions();
 }
-  if (zygote_is_silent) replace_silent_zygote();
 
 /// Tells the scheduler which item each busy worker runs, and since when. Which one it is we know from the chunk word, whose `next` can only
 /// rise; the worker's own word of it gives the exact time, and is believed only within what we know: not before the last look, not in the
@@ -145,6 +149,7 @@ void Engine::Impl::watch_time_limits() {
     const auto progress = worker->channel->progress();
     const bool agrees = progress.chunk == chunk.chunk && progress.item == item && progress.started != Time{0};
     if (!agrees && worker->channel->results_waiting()) continue;  // it is further than what has been read: next time
+    HF_FAILPOINT(parent_times_item);
     worker->announced_item = key;
     scheduler.item_started(id, chunk.chunk, item, agrees ? std::clamp(clock.at(progress.started), now - kBoundedLook, now) : now);
   }

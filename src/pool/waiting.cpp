@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
 
 namespace holdfast::pool {
 
@@ -23,6 +24,7 @@ constexpr Nanos kNap = std::chrono::microseconds(250);
 
 void Engine::Impl::hand_over_drainer() {
   if (drainer || forked_child) return;
+  HF_FAILPOINT(parent_hands_over);
   if (!sleepers.empty()) {
     sleepers.back()->wake();
     return;
@@ -61,6 +63,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
       if (!ready.peek()) {
         drainer_job = &job;
         lock.unlock();
+        HF_FAILPOINT(parent_drainer_sleeps);
         const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, kNap) : rest);
         lock.lock();
         drainer_job = nullptr;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ring/layout.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/futex.hpp"
 #include "sys/memfd.hpp"
 
@@ -114,6 +115,7 @@ bool BellPage::ring_from_worker(std::uint32_t worker_index) {
   if ((bits.load(std::memory_order_seq_cst) & mine) == 0) bits.fetch_or(mine, std::memory_order_seq_cst);
   // exchange and not a store: a store could wipe out a flag that the sleeper has set again (mutant PLAIN_STORE).
   if (words.drainer_sleeping.load(std::memory_order_seq_cst) != 0 && words.drainer_sleeping.exchange(0, std::memory_order_seq_cst) != 0) {
+    HF_FAILPOINT(ring_bell_taken);
     words.bell.fetch_add(1, std::memory_order_release);  // changes the word first, so that a drainer not yet asleep does not fall asleep
     sys::futex_wake(words.bell, 1);
     return false;

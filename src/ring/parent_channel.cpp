@@ -11,6 +11,7 @@
 #include "ring/frame.hpp"
 #include "ring/layout.hpp"
 #include "ring/wait.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/memfd.hpp"
 
 namespace holdfast::ring {
@@ -213,7 +214,9 @@ void ParentChannel::commit_tasks() {
   if (!impl_->tasks.anything_pushed()) return;
   impl_->uncommitted = 0;
   impl_->committed = impl_->context;
+  HF_FAILPOINT(ring_tasks_written);
   impl_->tasks.publish();
+  HF_FAILPOINT(ring_tasks_published);
   wake_sleeper(impl_->page.sleeping, SleepReason::for_tasks);
 }
 

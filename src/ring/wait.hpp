@@ -15,6 +15,7 @@
 #include "base/types.hpp"
 #include "ring/layout.hpp"
 #include "sys/clock.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/futex.hpp"
 
 namespace holdfast::ring {
@@ -48,7 +49,9 @@ SleepEnd sleep_until(Word32& sleeping, SleepReason reason, Nanos timeout, const 
     // FLAG_AFTER_LOOK of the model).
     sleeping.store(word, std::memory_order_seq_cst);
     auto woke = sys::FutexWake::changed;
+    HF_FAILPOINT(ring_sleeps);
     if (!ready()) woke = sys::futex_wait(sleeping, word, bounded ? deadline - sys::now() : Nanos::max());
+    HF_FAILPOINT(ring_woke);
     // relaxed: withdrawing publishes nothing; a parent that still sees the old value makes a needless FUTEX_WAKE.
     sleeping.store(0, std::memory_order_relaxed);
     if (ready()) return SleepEnd::ready;

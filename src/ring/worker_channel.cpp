@@ -16,6 +16,7 @@
 #include "ring/layout.hpp"
 #include "ring/pack.hpp"
 #include "ring/wait.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/fork_mark.hpp"
 #include "sys/memfd.hpp"
 
@@ -240,6 +241,7 @@ bool WorkerChannel::push_result(const ResultFrame& frame) {
   const std::size_t header = is_next ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
   std::byte* at = my.results.reserve(frame::cost(header, frame.payload));
   if (at == nullptr) return false;
+  HF_FAILPOINT(ring_result_reserved);
   my.put_result_head(at, frame, header, frame::put_payload(at, header, frame.payload));
   return true;
 }
@@ -264,6 +266,7 @@ void WorkerChannel::finish_result(const ResultFrame& frame, std::size_t size) {
 
 void WorkerChannel::commit_result() {
   if (impl_->foreign()) return;
+  HF_FAILPOINT(ring_result_written);
   impl_->results.publish();
 }
 
@@ -271,6 +274,7 @@ WorkerChannel::Wake WorkerChannel::wait_for_room(std::size_t bytes, Nanos timeou
   Impl& my = *impl_;
   Wake wake = Wake::cancelled;
   if (my.foreign()) return wake;
+  HF_FAILPOINT(ring_room_missing);
   commit_result();  // or the parent could not free what it cannot see
   const std::size_t needed = frame::align_up(frame::kSizeOf<frame::ResultHeader> + std::min(bytes, kInlineLimit));
   const auto ready = [&my, &wake, needed] {

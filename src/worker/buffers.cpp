@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sys/epoll.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::worker {
@@ -98,6 +99,7 @@ Result<ring::SharedBuffer*> WorkerBuffers::for_result(std::size_t size) {
   request.type = ring::MessageType::buffer_request;
   request.a = static_cast<std::int64_t>(size);
   if (auto sent = sys::send_pod(socket_, request); !sent.ok()) return sent.error();
+  HF_FAILPOINT(worker_asked_for_buffer);
   for (;;) {  // argument buffers for later frames may come first
     auto message = receive();
     if (!message.ok()) return message.error();

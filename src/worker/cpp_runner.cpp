@@ -1,4 +1,5 @@
 #include "worker/cpp_runner.hpp"
+#include "sys/failpoint.hpp"
 
 #include <cstdio>
 #include <cstring>
@@ -33,7 +34,13 @@ RunAnswer CppRunner::raised(std::string_view text) {
 
 RunAnswer CppRunner::failed(std::string_view why, int, bool) { return raised(why); }
 
-void CppRunner::write_large(std::byte* to) { std::memcpy(to, result_.data(), result_.size()); }
+// In two halves: between them stands the death of a worker whose buffer is half filled.
+void CppRunner::write_large(std::byte* to) {
+  const std::size_t half = result_.size() / 2;
+  std::memcpy(to, result_.data(), half);
+  HF_FAILPOINT(worker_buffer_half);
+  std::memcpy(to + half, result_.data() + half, result_.size() - half);
+}
 
 void CppRunner::release() {
   // A large result's memory goes back at once; a small one's is kept for the next.

@@ -7,6 +7,7 @@
 
 #include "ring/control.hpp"
 #include "sys/detach.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/signals.hpp"
@@ -33,6 +34,7 @@ Status guard_against_parent_death(Enrolment& worker, sys::FileId ring) {
   auto watcher = Watcher::start(std::move(charge));
   if (!watcher.ok()) return watcher.error();
   worker.watcher = std::move(watcher).value();
+  HF_FAILPOINT(worker_watched);
   if (sys::pidfd_exited(worker.seed.parent_pidfd)) sys::exit_now(1);
   return sys::set_parent_death_signal(SIGCONT);
 }
@@ -56,11 +58,13 @@ Status say_hello(const Enrolment& worker) {
 
 Status first_acts(Enrolment& worker) {
   if (auto done = sys::set_parent_death_signal(SIGKILL); !done.ok()) return done;
+  HF_FAILPOINT(worker_guarded);
   // The signal does not come for a zygote that died before it was set.
   if (getppid() != worker.seed.zygote_pid) sys::exit_now(1);
   auto group = sys::join_new_group();
   if (!group.ok()) return group.error();
   worker.group = group.value();
+  HF_FAILPOINT(worker_grouped);
   (void)sys::raise_oom_score_adj(kOomScore);  // a /proc mounted read-only must not keep workers from starting
   (void)sys::disable_core_dumps();            // at worst a death by SIGSEGV is told later
   (void)sys::set_ignored(SIGTTOU);            // `stty tostop` would stop a worker that prints; ditto
@@ -69,7 +73,10 @@ Status first_acts(Enrolment& worker) {
   if (auto done = guard_against_parent_death(worker, ring.value()); !done.ok()) return done;
   if (auto done = sys::stdin_from_null(); !done.ok()) return done;
   if (auto done = open_channel(worker); !done.ok()) return done;
-  return say_hello(worker);
+  HF_FAILPOINT(worker_attached);
+  auto said = say_hello(worker);
+  HF_FAILPOINT(worker_hello);
+  return said;
 }
 
 }  // namespace
@@ -91,13 +98,16 @@ Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed) {
 }
 
 Status report_ready(const Enrolment& enrolment) {
+  HF_FAILPOINT(worker_initialized);
   if (auto done = sys::set_parent_death_signal(SIGCONT); !done.ok()) return done;
   if (sys::pidfd_exited(enrolment.seed.parent_pidfd)) sys::exit_now(1);
   Message ready;
   ready.type = MessageType::ready;
   ready.worker = enrolment.seed.worker;
   ready.pid = getpid();
-  return sys::send_pod(enrolment.seed.socket.get(), ready);
+  auto sent = sys::send_pod(enrolment.seed.socket.get(), ready);
+  HF_FAILPOINT(worker_ready);
+  return sent;
 }
 
 void report_init_failed(int socket, std::string_view text) {

@@ -5,6 +5,7 @@
 
 #include "ring/control.hpp"
 #include "sys/clock.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/process.hpp"
 #include "sys/socket.hpp"
 
@@ -50,6 +51,7 @@ int TaskLoop::run() {
     if (step == Step::leave) break;
   }
   channel_.set_progress(0, 0, Time{0}, 0);
+  HF_FAILPOINT(worker_leaves);
   return exit_code_;
 }
 
@@ -127,13 +129,17 @@ const TaskLoop::Chunk* TaskLoop::find_chunk(ChunkId id) const {
 
 TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
   const Chunk* chunk = find_chunk(frame.chunk);
-  if (chunk == nullptr) return leave(1);                             // an item of no chunk: the pool's own error
+  if (chunk == nullptr) return leave(1);  // an item of no chunk: the pool's own error
+  HF_FAILPOINT(worker_takes);
   if (!channel_.claim(chunk->slot, frame.item)) return Step::go_on;  // taken back before it began
+  HF_FAILPOINT(worker_claimed);
   const Time started = item_end_ != Time{0} ? item_end_ : clock_.now();
   channel_.set_progress(frame.chunk, frame.item, started, kPhaseRunning);
+  HF_FAILPOINT(worker_begins);
   const RunAnswer answer = call(*chunk, frame);
   leave_if_forked(answer.next == RunAnswer::Next::leave ? answer.exit_code : 0);
   if (answer.next == RunAnswer::Next::leave) return leave(answer.exit_code);
+  HF_FAILPOINT(worker_ran);
   item_end_ = clock_.now();
   ring::ResultFrame result;
   result.kind = answer.kind;
@@ -154,11 +160,13 @@ RunAnswer TaskLoop::call(const Chunk& chunk, const ring::TaskFrame& frame) {
   item.flags = chunk.flags;
   item.payload = frame.payload.inline_bytes;
   if (frame.payload.buffer != 0) {
+    HF_FAILPOINT(worker_wants_argument);
     runner_.wait_begin();
     auto bytes = buffers_.argument(frame.payload);
     runner_.wait_end();
     if (!bytes.ok()) return runner_.failed(bytes.error().message(), bytes.error().err_no, /*result_phase=*/false);
     item.payload = bytes.value();
+    HF_FAILPOINT(worker_has_argument);
   }
   return runner_.run(item);
 }
@@ -169,7 +177,9 @@ bool TaskLoop::place_large(const RunAnswer& answer, ring::ResultFrame& frame, Ru
   const auto buffer = buffers_.for_result(answer.large_size);
   runner_.wait_end();
   if (buffer.ok()) {
+    HF_FAILPOINT(worker_has_buffer);
     runner_.write_large(buffer.value()->data());
+    HF_FAILPOINT(worker_buffer_filled);
     frame.payload.buffer = buffer.value()->id();
     frame.payload.size = answer.large_size;
     return true;
@@ -205,12 +215,15 @@ TaskLoop::Step TaskLoop::push(const ring::ResultFrame& frame) {
     runner_.wait_end();
   }
   channel_.commit_result();
+  HF_FAILPOINT(worker_committed);
   if (worker_.bell.ring_from_worker(channel_.worker_index())) {
+    HF_FAILPOINT(worker_wakes_supervisor);
     ring::Message wake;
     wake.type = ring::MessageType::wake;
     // A full socket is full of wake messages: one more would say nothing new.
     (void)sys::send_pod(worker_.seed.socket.get(), wake, {}, /*dont_wait=*/true);
   }
+  HF_FAILPOINT(worker_rang);
   return Step::go_on;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sys/clock.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 
@@ -87,6 +88,7 @@ void Watcher::watch() {
 }
 
 void Watcher::take_all_along() {
+  HF_FAILPOINT(worker_orphaned);
   for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
   // Daemons hang below the zygote, which is about to kill them and us. If it went with the parent, or is stuck, they hang below a
   // stranger and only their origin tells. Not getppid(): the kernel changes it thread by thread, and wakes us before it is our turn.

@@ -14,6 +14,7 @@
 #include "sys/children.hpp"
 #include "sys/clock.hpp"
 #include "sys/epoll.hpp"
+#include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
@@ -44,10 +45,14 @@ class Zygote {
   explicit Zygote(ZygoteConfig& config) : config_(config) {}
 
   int run() {
+    HF_FAILPOINT(zygote_born);
     if (!set_up().ok()) return 1;
+    HF_FAILPOINT(zygote_hello);
     bool serving = true;
     while (serving) serving = serve_once();
+    HF_FAILPOINT(zygote_leaves);
     brood_.kill_everything(*child_signal_);
+    HF_FAILPOINT(zygote_left);
     return 0;
   }
 
@@ -101,6 +106,7 @@ Status Zygote::set_up() {
   if (auto done = epoll_->add(config_.parent_pidfd, kParentTag, sys::kReadable); !done.ok()) return done;
   if (auto done = epoll_->add(child_signal_->fd(), kChildTag, sys::kReadable); !done.ok()) return done;
   if (auto done = epoll_->add(job_control_->fd(), kJobControlTag, sys::kReadable); !done.ok()) return done;
+  HF_FAILPOINT(zygote_set_up);
   return say_hello();
 }
 
@@ -196,9 +202,11 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   if (!ring.ok()) return start_failed(request, ring.error().err_no, kStepMessage);
   Origin origin{seed.tag, ring.value()};
 
+  HF_FAILPOINT(zygote_forks);
   const int pid = config_.fork ? config_.fork() : fork();
   if (pid == 0) become_worker(std::move(seed));
   if (pid < 0) return start_failed(request, errno, kStepFork);
+  HF_FAILPOINT(zygote_forked);
   auto pidfd = sys::pidfd_open(pid);  // no race: nobody but us reaps it
   if (!pidfd.ok()) {
     (void)kill_tree(pid);  // the pool could not watch it; it is reaped as an orphan when it has ended
@@ -210,6 +218,7 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   started.pid = pid;
   const int pass[] = {pidfd.value().get()};
   answer(started, pass);
+  HF_FAILPOINT(zygote_started);
   // Without memory in the kernel for this its end is told when the pool asks for it to be reaped.
   (void)epoll_->add(pidfd.value().get(), kWorkerTag | static_cast<std::uint32_t>(pid), sys::kReadable);
   brood_.add(pid, {.id = request.worker, .pidfd = std::move(pidfd).value(), .origin = std::move(origin), .burial = {}});
@@ -217,6 +226,7 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
 
 // In the child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
 void Zygote::become_worker(WorkerSeed&& seed) {
+  HF_FAILPOINT(worker_born);
   brood_.forget();
   config_.pool_socket.reset();
   epoll_.reset();
@@ -230,6 +240,7 @@ void Zygote::become_worker(WorkerSeed&& seed) {
   } catch (...) {
     (void)std::fputs("holdfast: a worker ended by an exception that left its start function\n", stderr);  // nothing else can be done
   }
+  HF_FAILPOINT(worker_exits);
   sys::exit_now(code);
 }
 
@@ -255,7 +266,9 @@ bool Zygote::tell_end(int pid, Brood::Worker& worker) {
     message.stime_us = ended.value().stime_us;
     message.maxrss_bytes = ended.value().maxrss_bytes;
   }
+  HF_FAILPOINT(zygote_end_seen);
   answer(message);
+  HF_FAILPOINT(zygote_end_told);
   worker.end_told = true;
   epoll_->remove(worker.pidfd.get());
   return true;
@@ -270,7 +283,9 @@ void Zygote::reap(const Message& request) {
 }
 
 void Zygote::bury(int pid, bool with_leftovers) {
+  HF_FAILPOINT(zygote_buries);
   (void)sys::wait_pidfd(brood_.find(pid)->pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // fails if a stranger has: all the same
+  HF_FAILPOINT(zygote_buried);
   const Origin origin = brood_.remove(pid, /*left_alone=*/!with_leftovers);
   if (with_leftovers) brood_.kill_leftovers(origin, *child_signal_);
 }
