@@ -178,6 +178,8 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
   impl_->jobs.emplace(job->id, job);
   HF_FAILPOINT(parent_submitted);
   impl_->run_actions();
+  // No worker had room for it. Results that have come make some, and a caller who submits one after the other is soonest told by himself.
+  if (!impl_->drainer && impl_->scheduler.has_ready()) impl_->drain_ready();
   impl_->notify();
   return job;
 }

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include "pool/waiter.hpp"
 #include "pool/worker.hpp"
 #include "ring/control.hpp"
+#include "ring/spinner.hpp"
 #include "sys/clock.hpp"
 #include "sys/epoll.hpp"
 #include "sys/thread.hpp"
@@ -82,8 +84,9 @@ struct Engine::Impl {
   Stats counts;
   std::int64_t next_identity = 1;
 
-  bool drainer = false;              // a user thread holds the drainer's role
-  const Job* drainer_job = nullptr;  // what it waits for, while it sleeps; null while it is awake: it looks again by itself
+  bool drainer = false;                                                // a user thread holds the drainer's role
+  ring::Spinner drainer_spinner{std::thread::hardware_concurrency()};  // whose the drainer's role is, his; without the mutex
+  const Job* drainer_job = nullptr;  // what it waits for, while it sleeps or spins; null while it is awake: it looks again by itself
   std::vector<Waiter*> sleepers;     // job waiters asleep without the role: candidates for it
   WaiterList state_waiters;          // started, ended, zygote needed
   WaiterList dispatch_waiters;
@@ -96,9 +99,11 @@ struct Engine::Impl {
   std::vector<Worker*> dirty;                    // workers with uncommitted frames
   std::vector<JobRef> touched;                   // jobs with news, to be notified
 
-  Time supervisor_until{0};    // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
-  bool worked_lately = false;  // items were in flight at its last look
-  bool opened = false;         // start() was called
+  Time supervisor_until{0};           // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
+  bool worked_lately = false;         // items were in flight at its last look
+  Time results_seen_at{0};            // its last look that found results, and
+  std::uint64_t settled_at_look = 0;  // how many items were settled then
+  bool opened = false;                // start() was called
   bool zygote_needed = false;
   std::uint32_t zygote_deaths = 0;  // in a row, without a worker that became ready
   bool forked_child = false;
@@ -166,6 +171,7 @@ struct Engine::Impl {
   // --- waiting.cpp ---
   template <class Ready>
   Waited wait_for_job(Job& job, Nanos max_sleep, Ready ready);
+  bool spin_for_results(Lock& lock, const Job& job, std::uint32_t seen_bell);
   template <class Ready>
   Waited wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready);
   void hand_over_drainer();
@@ -224,6 +230,7 @@ struct Engine::Impl {
 
   // --- supervisor.cpp ---
   void supervise();
+  bool results_are_dense();
   void handle_event(const sys::Event& event);
   void handle_deadlines(Time now);
   Time next_wakeup(Time now);

@@ -11,8 +11,10 @@
 namespace holdfast::pool {
 
 namespace {
-constexpr Nanos kBoundedLook = std::chrono::milliseconds(50);    // while items are in flight: makes a swallowed hint late, not lost
-constexpr Nanos kRoomLook = std::chrono::milliseconds(5);        // while a chunk waits for room in a ring
+constexpr Nanos kBoundedLook = std::chrono::milliseconds(50);  // while items are in flight: makes a swallowed hint late, not lost
+constexpr Nanos kRoomLook = std::chrono::milliseconds(5);      // while a chunk waits for room in a ring
+constexpr Nanos kNap = std::chrono::microseconds(250);
+constexpr Nanos kDense = kNap + kNap / 2;                        // between two looks with results
 constexpr Nanos kTimeLimitLook = std::chrono::milliseconds(10);  // while items with a time limit run
 }  // namespace
 
@@ -21,7 +23,8 @@ void Engine::Impl::supervise() {
   Lock lock(mutex);
   while (!quit && !ended) {
     const bool nobody_drains = !drainer && sleepers.empty();
-    if (nobody_drains) {
+    const bool napping = nobody_drains && results_are_dense();
+    if (nobody_drains && !napping) {
       bell.supervisor_announce();
       drain_ready();  // look again after the flag is up: what was committed before it rang nobody
     }
@@ -31,7 +34,7 @@ void Engine::Impl::supervise() {
     notify();
     check_ended();
     const Time now = clock.now();
-    const Time next = next_wakeup(now);
+    const Time next = napping ? std::min(next_wakeup(now), now + kNap) : next_wakeup(now);
     supervisor_until = next;
     lock.unlock();
     HF_FAILPOINT(parent_supervisor_sleeps);
@@ -48,6 +51,17 @@ void Engine::Impl::supervise() {
     tell_forgotten();
   }
   if (ended) close_up();
+}
+
+/// Called at each look while nobody waits: whether results come so fast that being woken for each would cost more than they do. Then the flag
+/// stays down for a nap, workers make no system call, and what has come is taken in one go. (Tasks submitted one by one, and not yet waited for.)
+bool Engine::Impl::results_are_dense() {
+  const Time now = clock.now();
+  const std::uint64_t settled = counts.items_settled;
+  drain_ready();
+  if (counts.items_settled == settled && counts.items_settled == settled_at_look) return false;
+  settled_at_look = counts.items_settled;
+  return now - std::exchange(results_seen_at, now) < kDense;
 }
 
 /// What takes longer than all the rest of a death, after the waiters have been woken. Births go first: there may be work for them.

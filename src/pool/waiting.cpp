@@ -34,6 +34,17 @@ void Engine::Impl::hand_over_drainer() {
   notify();
 }
 
+/// The drainer, its flag down, looks for news for some microseconds before it goes to sleep. True: there is some.
+bool Engine::Impl::spin_for_results(Lock& lock, const Job& job, std::uint32_t seen_bell) {
+  const auto words = static_cast<std::uint32_t>((by_index.size() + 63) / 64);
+  drainer_job = &job;
+  lock.unlock();
+  const bool found = drainer_spinner.spin([&] { return bell.anything_new(words, seen_bell); });
+  lock.lock();
+  drainer_job = nullptr;
+  return found;
+}
+
 template <class Ready>
 Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
   Lock lock(mutex);
@@ -57,10 +68,11 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
       // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
       // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
       const bool napping = much_to_come;
-      if (!napping) bell.drainer_announce();
+      const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
+      if (!napping && !spun) bell.drainer_announce();
       drain_ready();
       notify();
-      if (!ready.peek()) {
+      if (!spun && !ready.peek()) {
         drainer_job = &job;
         lock.unlock();
         HF_FAILPOINT(parent_drainer_sleeps);

@@ -4,6 +4,7 @@
 // The order on both sides, all seq_cst, so that one of the two always sees the other (no stand-alone fences):
 //   worker:   result tail  ->  ready bit  ->  drainer's flag, then the supervisor's
 //   sleeper:  flag up      ->  ready bits taken  ->  those workers' result tails  ->  sleep
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -67,6 +68,14 @@ void BellPage::drainer_withdraw() {
   // relaxed: only the drainer sets this flag, and the role changes hands under the pool's mutex, which orders this store before the
   // successor's announcement. So: withdraw while the role is still yours (mutant WITHDRAW_AFTER_HAND_OVER).
   impl_->words->drainer_sleeping.store(0, std::memory_order_relaxed);
+}
+
+bool BellPage::anything_new(std::uint32_t words, std::uint32_t seen_bell) const {
+  // acquire: hints. What is found here is looked at in earnest (take_ready), and what is missed is found after the announcement.
+  bool found = impl_->words->bell.load(std::memory_order_acquire) != seen_bell;
+  for (std::uint32_t i = 0; i < std::min(words, kMaxWorkers / 64); ++i)
+    found = found || impl_->words->ready[i].load(std::memory_order_acquire) != 0;
+  return found;
 }
 
 BellPage::Woke BellPage::drainer_sleep(std::uint32_t seen_bell, Nanos timeout) {

@@ -49,6 +49,9 @@ class BellPage {
   void drainer_withdraw();
   bool drainer_announced() const;  // the flag is up: no worker has taken it
   std::uint32_t bell() const;      // read before announce + look; pass to sleep
+  /// For a drainer that spins, its flag down: whether a worker of the first `words` words of ready bits has committed, or a ring came since
+  /// `seen_bell` was read.
+  bool anything_new(std::uint32_t words, std::uint32_t seen_bell) const;
   enum class Woke : std::uint8_t { rung, interrupted, timed_out };
   Woke drainer_sleep(std::uint32_t seen_bell, Nanos timeout);
   /// Parent thread -> drainer (hand-over, terminate): as if a worker had rung.

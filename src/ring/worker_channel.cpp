@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/check.hpp"
@@ -15,6 +16,7 @@
 #include "ring/frame.hpp"
 #include "ring/layout.hpp"
 #include "ring/pack.hpp"
+#include "ring/spinner.hpp"
 #include "ring/wait.hpp"
 #include "sys/failpoint.hpp"
 #include "sys/fork_mark.hpp"
@@ -81,6 +83,7 @@ struct WorkerChannel::Impl {
   frame::ResultContext answered;          // behind the last result written
   std::size_t reserved = 0;               // payload bytes that begin_result() promised
   std::byte* reserved_at = nullptr;
+  Spinner spinner{std::thread::hardware_concurrency()};
 };
 
 WorkerChannel::WorkerChannel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -206,6 +209,7 @@ WorkerChannel::Wake WorkerChannel::wait_for_tasks(Nanos timeout) {
     }
     return true;
   };
+  if (ready() || my.spinner.spin(ready)) return wake;
   switch (sleep_until(my.page.sleeping, SleepReason::for_tasks, timeout, ready)) {
     case SleepEnd::interrupted: return Wake::interrupted;
     case SleepEnd::timed_out: return Wake::timed_out;
