@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint16_t kCallArguments = 1;
 constexpr std::uint16_t kCallArgumentsAndKeywords = 2;
 constexpr std::uint64_t kWindowChunksPerWorker = 4;
+constexpr std::uint64_t kWidest = 32;       // times the default window: pool/window.hpp says when
 constexpr Py_ssize_t kSliceItems = 16'384;  // some hundred microseconds of encoding
 
 bool check_count(const char* name, Py_ssize_t count, Py_ssize_t wanted) {
@@ -302,6 +303,8 @@ PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   request.unordered = unordered == 1;
   const std::uint64_t chunks = policy->window_chunks != 0 ? policy->window_chunks : kWindowChunksPerWorker * core->workers;
   if (__builtin_mul_overflow(chunks, request.chunk_size, &request.window)) request.window = UINT64_MAX;
+  // Unless the user has said how wide: in chunks of short items it may grow.
+  if (policy->window_chunks == 0 && __builtin_mul_overflow(request.window, kWidest, &request.widest)) request.widest = UINT64_MAX;
   request.policies = policy->policies;
   const std::uint64_t chunk_size = request.chunk_size;
   PyObject* iterator =

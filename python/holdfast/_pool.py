@@ -63,7 +63,7 @@ class Pool(multiprocessing.pool.Pool):
         max_restarts: Failed starts in a row before the pool is broken.
         max_deaths: Deaths under tasks, in all, before the pool is aborted; default: no limit.
         window: For imap and imap_unordered: chunks that may be taken from the input before their results are read;
-            default 4 per worker.
+            default 4 per worker, and more where items are so short and small that all would else wait for the window.
         daemon: False lets tasks start processes of their own with multiprocessing.
         kill_children: Also kill what a worker started when it is recycled in good order.
         stall_warning: Seconds in one item without using the processor after which a :class:`StallWarning` tells, with the stacks of that

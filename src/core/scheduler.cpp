@@ -302,6 +302,7 @@ std::uint64_t Scheduler::unsettled(JobId id) const {
 std::uint64_t Scheduler::unsettled_in_all() const { return impl_->unsettled; }
 std::uint32_t Scheduler::live_workers() const { return static_cast<std::uint32_t>(impl_->workers.size()); }
 bool Scheduler::has_time_limits() const { return impl_->limited_jobs > 0; }
+bool Scheduler::has_idle() const { return !impl_->idle.empty(); }
 bool Scheduler::has_ready() const { return !impl_->line.empty(); }
 Scheduler::Counters Scheduler::counters() const { return impl_->count; }
 

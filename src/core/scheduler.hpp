@@ -150,6 +150,7 @@ class Scheduler {
   std::uint64_t unsettled_in_all() const;    // 0 = nothing in flight
   std::uint32_t live_workers() const;        // starting, idle, busy or retiring: processes that exist
   bool has_time_limits() const;              // some unsettled job has a task_timeout
+  bool has_idle() const;                     // a worker that has nothing to do
   bool has_ready() const;                    // items that could run now, and no worker has room for them
   struct Counters {
     std::uint64_t deaths_under_items, failed_starts, retries, restarts, taken_back;

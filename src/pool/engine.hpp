@@ -61,6 +61,7 @@ struct JobRequest {
   bool whole = false;      // read with take_results() alone, once it is finished
   std::uint64_t chunk_size = 1;
   std::uint64_t window = 0;  // open jobs: items taken and not yet consumed, at most; 0 = no limit
+  std::uint64_t widest = 0;  // the window may grow up to this where it is what everybody waits for; 0 = it stays as it is
   Policies policies;
   bool dispatch = false;  // its completion is handed to wait_dispatch() (callbacks)
 };

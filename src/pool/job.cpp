@@ -20,8 +20,7 @@ Job::Job(JobRequest&& request)
       lazy(request.open && request.window != 0),
       in_runs(request.whole && request.chunk_size >= kLongChunk),
       chunk_size(request.chunk_size),
-      window(request.window),
-      feed_at(std::min(request.window, std::max(request.chunk_size, request.window / 2))),
+      window(request.window, request.widest, request.chunk_size),
       input_open(request.open) {
   add_items(std::move(request.items));
 }
@@ -32,6 +31,7 @@ void Job::add_items(ItemBatch&& batch) {
     runs_.grow(added);
   else
     slots_.resize(slots_.size() + added);
+  if (lazy && added != 0) window.saw(batch.bytes_per_item());
   items.append(std::move(batch));
   unsettled_ += added;
 }
@@ -65,6 +65,7 @@ void Job::settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload) {
     drop_read_prefix();
     return;
   }
+  if (lazy) window.saw(payload.bytes().size());
   found.payload = std::move(payload);
   if (unordered) completion_order_.push_back(item);
 }

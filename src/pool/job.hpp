@@ -11,6 +11,7 @@
 #include "pool/engine.hpp"
 #include "pool/item_store.hpp"
 #include "pool/waiter.hpp"
+#include "pool/window.hpp"
 
 namespace holdfast::pool {
 
@@ -28,9 +29,8 @@ class Job {
   const bool lazy;     // read item by item while it runs (imap); else an open job is only one submitted in slices
   const bool in_runs;  // read whole, with chunks that are long enough to keep its results in runs
   const std::uint64_t chunk_size;
-  const std::uint64_t window;
-  const std::uint64_t feed_at;  // room that is worth waking the feeder for: a chunk, or half a window
 
+  Window window;  // of a lazy job
   ItemStore items;
   bool input_open;
   bool forgotten = false;  // the user dropped the handle: outcomes are counted, payloads dropped
@@ -53,12 +53,12 @@ class Job {
   bool ready() const { return finished() && (!dispatch || delivered); }
   /// Room in the window: items that may be taken now. What nobody will read counts as consumed once it is settled.
   std::uint64_t room() const {
-    if (window == 0 || unlimited) return UINT64_MAX;
+    if (!window.limited() || unlimited) return UINT64_MAX;
     const std::uint64_t in_flight = forgotten ? unsettled_ : size() - consumed_;
-    return in_flight >= window ? 0 : window - in_flight;
+    return in_flight >= window.size() ? 0 : window.size() - in_flight;
   }
   void wake_feeder_if_worth_it() {
-    if (!feeders.empty() && room() >= feed_at) feeders.wake_all();
+    if (!feeders.empty() && room() >= window.worth_feeding()) feeders.wake_all();
   }
 
   /// Stores the outcome of a pending item; false = it was settled already (nothing changes: P1).

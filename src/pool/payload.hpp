@@ -115,6 +115,13 @@ class ItemBatch {
   }
   std::uint64_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
+  /// On the average; of a batch that is not empty.
+  std::size_t bytes_per_item() const {
+    std::size_t bytes = block_used_;  // of the blocks before it as much: they grow
+    for (std::size_t i = 1; i < blocks_.size(); ++i) bytes += block_size_;
+    for (const Large& each : large_) bytes += each.size;
+    return bytes / count_;
+  }
 
  private:
   friend class ItemStore;

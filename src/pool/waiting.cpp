@@ -68,6 +68,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
       // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
       // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
       const bool napping = much_to_come;
+      if (job.lazy && scheduler.has_idle() && !scheduler.has_ready()) job.window.starves(job.size());
       const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
       if (!napping && !spun) bell.drainer_announce();
       drain_ready();
@@ -192,8 +193,9 @@ Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
 Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
   return impl_->wait_for_state(job->feeders, max_sleep, [&]() -> std::optional<Waited> {
     if (!job->input_open || impl_->ended || impl_->work_is_over()) return Waited::ended;
+    job->window.widen_if_starving();
     room = job->room();
-    return room >= job->feed_at ? std::optional(Waited::ready) : std::nullopt;
+    return room >= job->window.worth_feeding() ? std::optional(Waited::ready) : std::nullopt;
   });
 }
 

@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 
+def mebibytes(_number):
+    return bytes(1 << 20)
+
+
 def same(value):
     return value
 

@@ -39,16 +39,29 @@ class Counter:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("chunksize", "window", "limit"), [(1, None, 8), (5, None, 40), (1, 3, 3), (4, 2, 8)])
 def test_input_is_taken_within_the_window(pool, method, chunksize, window, limit):
-    """P9: an endless input is read only as far as results are consumed."""
+    """P9: an endless input is read only as far as results are consumed; a default window may grow while everybody waits for it."""
     source = Counter()
     keywords = {} if window is None else {"window": window}
     iterator = getattr(pool, method)(tasks.same, source, chunksize, **keywords)
     eventually(lambda: source.taken == limit, lambda: f"{source.taken} taken")
     time.sleep(0.05)  # it must not go on: there is no event for what does not happen
     assert source.taken == limit
+    widest = limit if window else 32 * limit
     for consumed in range(1, 60):
         next(iterator)
-        assert source.taken <= limit + consumed
+        assert source.taken <= widest + consumed
+    pool.terminate()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_window_of_large_results_does_not_grow(pool, method):
+    """Short tasks whose results are large: what is held stays within the default window."""
+    source = Counter()
+    iterator = getattr(pool, method)(tasks.mebibytes, source)
+    next(iterator)  # before it the pool cannot know how large they are
+    for consumed in range(2, 60):
+        assert len(next(iterator)) == 1 << 20
+        assert source.taken <= 8 + consumed
     pool.terminate()
 
 
