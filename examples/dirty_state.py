@@ -1,4 +1,4 @@
-"""A handler that raises leaves a worker's state dirty (seed 000, "And one more thing"), and two ways out.
+"""A handler that raises leaves a worker's state dirty (seed 000, "And one more thing"), and three ways out.
 
 The task waits for an answer and cleans up after itself; a SIGALRM handler with the time limit raises in the middle and skips the clean-up: what it
 had put into the worker's dictionary stays there. Run it: `python examples/dirty_state.py`. The page docs/signals.md tells the story.
@@ -41,6 +41,15 @@ def without_alarm(number: int) -> str:
     return wait_for_answer(number, 10.0)
 
 
+def interrupted(number: int) -> str:
+    """The same task, where the clean-up is written down: see `soft_timeout` below."""
+    try:
+        return wait_for_answer(number, 10.0)
+    except holdfast.SoftTimeoutError:
+        EVENTS.pop(number, None)
+        raise TimeoutError(f"no answer to {number}") from None
+
+
 def left_over(_: object = None) -> int:
     """How much lies about in the worker that runs this."""
     return len(EVENTS)
@@ -58,7 +67,7 @@ def outcomes(pool: holdfast.Pool, function: object, **options: float) -> list[st
 
 
 def main() -> None:
-    """The leak, and the two ways out of it."""
+    """The leak, and the three ways out of it."""
     with holdfast.Pool(1) as pool:
         print(
             "SIGALRM in the task:              ",
@@ -77,6 +86,13 @@ def main() -> None:
         print(
             "task_timeout=0.05:                 ",
             outcomes(pool, without_alarm, task_timeout=0.05),
+            "- left in the worker:",
+            pool.apply(left_over),
+        )
+    with holdfast.Pool(1) as pool:
+        print(
+            "soft_timeout=0.5:                  ",
+            outcomes(pool, interrupted, soft_timeout=0.5),
             "- left in the worker:",
             pool.apply(left_over),
         )

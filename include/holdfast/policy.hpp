@@ -28,6 +28,8 @@ struct Policies {
   OnFailure on_timeout = OnFailure::raise;
   Retry retry;
   std::chrono::nanoseconds task_timeout{0};  // per item from its start; 0 = none
+  // Python pools only (a C++ Pool refuses it): SoftTimeoutError is raised in the item, once, so long after its start; 0 = none.
+  std::chrono::nanoseconds soft_timeout{0};
 };
 
 }  // namespace holdfast

@@ -59,7 +59,7 @@ class Pool {
   Pool& operator=(Pool&&) noexcept;
   ~Pool();
 
-  /// One item. Errors: closed (with the state), broken (with what the workers' starts failed of), exhausted.
+  /// One item. Errors: invalid_argument (names the option), closed (with the state), broken (with what the workers' starts failed of), exhausted.
   Result<Job> submit(std::span<const std::byte> item, const JobOptions& options = {});
 
   /// Any range whose elements are contiguous ranges of bytes (or char-sized values). Read to its end at once.

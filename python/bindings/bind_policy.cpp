@@ -1,4 +1,6 @@
 // What: holdfast._core.Policy: policies that _options.py has checked, in the form the engine wants them; immutable.
+#include <cmath>
+
 #include "bindings.hpp"
 #include "errors.hpp"
 #include "objects.hpp"
@@ -20,17 +22,19 @@ bool failure_from(const char* name, OnFailure& out) {
   return false;
 }
 
-Nanos seconds(double value) { return Nanos(static_cast<std::int64_t>(value * 1e9)); }
+/// 0 stays 0, which means none; anything above it is at least a nanosecond.
+Nanos seconds(double value) { return Nanos(static_cast<std::int64_t>(std::ceil(value * 1e9))); }
 
-/// Policy(on_death, on_error, on_timeout, max_retries, backoff, backoff_factor, backoff_max, jitter, then, task_timeout, skip_value, window)
+/// Policy(on_death, on_error, on_timeout, max_retries, backoff, backoff_factor, backoff_max, jitter, then, task_timeout, soft_timeout, skip_value,
+/// window)
 PyObject* policy_new(PyTypeObject* type, PyObject* args, PyObject*) {
   const char *on_death = nullptr, *on_error = nullptr, *on_timeout = nullptr, *then = nullptr;
   unsigned int max_retries = 0;
-  double backoff = 0, factor = 1, backoff_max = 0, jitter = 0, task_timeout = 0;
+  double backoff = 0, factor = 1, backoff_max = 0, jitter = 0, task_timeout = 0, soft_timeout = 0;
   PyObject* skip_value = nullptr;
   unsigned long long window = 0;
-  if (!PyArg_ParseTuple(args, "sssIddddsdOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max,
-                        &jitter, &then, &task_timeout, &skip_value, &window)) {
+  if (!PyArg_ParseTuple(args, "sssIddddsddOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max,
+                        &jitter, &then, &task_timeout, &soft_timeout, &skip_value, &window)) {
     return nullptr;
   }
   Policies policies;
@@ -44,6 +48,7 @@ PyObject* policy_new(PyTypeObject* type, PyObject* args, PyObject*) {
   policies.retry.backoff_max = seconds(backoff_max);
   policies.retry.jitter = jitter;
   policies.task_timeout = seconds(task_timeout);
+  policies.soft_timeout = seconds(soft_timeout);
   PolicyObject* self = allocate<PolicyObject>(type);
   if (self == nullptr) return nullptr;
   self->policies = policies;

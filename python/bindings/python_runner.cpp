@@ -146,12 +146,19 @@ RunAnswer PythonRunner::run(const worker::ItemCall& item) {
     if (arguments_ == nullptr) return raised(RaisedPhase::arguments);
   }
   encoder_.allow_by_value(function->by_value || is_by_value(item.payload));
-  // Its own reference: the task may make the pool forget the function.
-  PyObject* callable = Py_NewRef(function->callable);
-  result_ = call(callable, item.call_mode);
-  Py_DECREF(callable);
-  if (result_ != nullptr) return encode_result();
+  if (call_item(*function, item)) return encode_result();
   return PyErr_ExceptionMatches(PyExc_SystemExit) ? leave(take_exception()) : raised(RaisedPhase::call);
+}
+
+/// The call, within its soft time limit if it has one. An item that has returned has its value: an interrupt that comes now is let pass.
+bool PythonRunner::call_item(const Function& function, const worker::ItemCall& item) {
+  const bool limited = (item.flags & ring::kSoftLimited) != 0;
+  // Its own reference: the task may make the pool forget the function.
+  PyObject* callable = Py_NewRef(function.callable);
+  if (!limited || soft_limit_.begin(item.chunk, item.item)) result_ = call(callable, item.call_mode);
+  soft_limit_.end();
+  Py_DECREF(callable);
+  return result_ != nullptr;
 }
 
 PyObject* PythonRunner::call(PyObject* callable, std::uint16_t mode) {
@@ -207,14 +214,14 @@ RunAnswer PythonRunner::raised(RaisedPhase phase) {
   }
   encode_exception(exception, phase, raised_);
   RunAnswer answer = raised_answer(raised_);
-  answer.last = phase == RaisedPhase::call && ends_worker(exception);
+  answer.last = phase == RaisedPhase::call && ends_worker(exception, soft_limit_.told());
   Py_XDECREF(exception);
   return answer;
 }
 
-bool PythonRunner::ends_worker(PyObject* exception) {
+bool PythonRunner::ends_worker(PyObject* exception, bool interrupted) {
   if (is_from_handler_ == nullptr || exception == nullptr) return false;
-  PyObject* said = PyObject_CallOneArg(is_from_handler_, exception);
+  PyObject* said = PyObject_CallFunctionObjArgs(is_from_handler_, exception, interrupted ? Py_True : Py_False, nullptr);
   const bool yes = said == nullptr || PyObject_IsTrue(said) != 0;  // when in doubt: a new worker is cheap
   Py_XDECREF(said);
   PyErr_Clear();

@@ -17,6 +17,7 @@
 
 #include "codec.hpp"
 #include "raised.hpp"
+#include "soft_limit.hpp"
 #include "worker/runner.hpp"
 
 namespace holdfast::python {
@@ -25,10 +26,13 @@ class PythonRunner : public worker::Runner {
  public:
   /// `describe`: holdfast._worker.describe(exception, phase, result, reason) -> (object to pickle, type name, repr, traceback text);
   /// asked a second time with the `reason` when the first object could not be pickled.
-  /// `is_from_handler`: holdfast._worker.is_from_handler(exception) -> bool, or None: an exception for which it says so ends the worker,
-  /// once it was told.
-  PythonRunner(PyObject* describe, PyObject* is_from_handler)
-      : describe_(Py_NewRef(describe)), is_from_handler_(is_from_handler == Py_None ? nullptr : Py_NewRef(is_from_handler)) {}
+  /// `is_from_handler`: holdfast._worker.is_from_handler(exception, interrupted) -> bool, or None: an exception for which it says so ends the
+  /// worker, once it was told.
+  /// `soft_limit` outlives it.
+  PythonRunner(PyObject* describe, PyObject* is_from_handler, SoftLimit& soft_limit)
+      : describe_(Py_NewRef(describe)),
+        is_from_handler_(is_from_handler == Py_None ? nullptr : Py_NewRef(is_from_handler)),
+        soft_limit_(soft_limit) {}
   /// With the GIL.
   ~PythonRunner() override;
 
@@ -53,18 +57,20 @@ class PythonRunner : public worker::Runner {
   Function* find_function(FunctionId function);
   void load(Function& function);
   PyObject* call(PyObject* callable, std::uint16_t mode);
+  bool call_item(const Function& function, const worker::ItemCall& item);
   worker::RunAnswer encode_result();
   /// The exception now set becomes the answer (clears it).
   worker::RunAnswer raised(RaisedPhase phase);
   PyObject* describe(PyObject* exception, RaisedPhase phase, PyObject* reason);
   void pickle_exception(PyObject* described, PyObject* exception, RaisedPhase phase, std::vector<std::byte>& into);
   void encode_exception(PyObject* exception, RaisedPhase phase, std::vector<std::byte>& into);
-  bool ends_worker(PyObject* exception);
+  bool ends_worker(PyObject* exception, bool interrupted);
   worker::RunAnswer raised_answer(const std::vector<std::byte>& payload);
   void yield_now_and_then();
 
   PyObject* describe_;
   PyObject* is_from_handler_;  // nullptr: nobody asks
+  SoftLimit& soft_limit_;
   PyThreadState* saved_ = nullptr;
   std::unordered_map<FunctionId, Function> functions_;
   FunctionId last_id_ = 0;         // the function of the last item: chunks repeat it

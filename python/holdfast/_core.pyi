@@ -26,6 +26,7 @@ class Policy:
         jitter: float,
         then: str,
         task_timeout: float,
+        soft_timeout: float,
         skip_value: Any,
         window: int,
         /,
@@ -137,8 +138,9 @@ def worker_init_failed(handle: object, text: str, /) -> None: ...
 def worker_run(
     handle: object,
     describe: Callable[..., Any],
-    is_from_handler: Callable[[BaseException], bool] | None,
+    is_from_handler: Callable[[BaseException, bool], bool] | None,
     stall_warning: float,
     dump_traceback: Callable[[int, bool], None],
+    soft_timeout_error: Callable[[float], BaseException],
     /,
 ) -> int: ...

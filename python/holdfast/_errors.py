@@ -127,7 +127,7 @@ class TaskTimeoutError(WorkerDiedError, TimeoutError):
 
 
 class SoftTimeoutError(HoldfastError, TimeoutError):
-    """Raised inside a task whose ``soft_timeout`` is over."""
+    """Raised inside a task whose ``soft_timeout`` is over, once: it may clean up and let it out, or return a value all the same."""
 
 
 class PoolAbortedError(HoldfastError):
@@ -302,6 +302,11 @@ def result_decode_error(cause: BaseException, function: object, item: int) -> Re
     error = ResultDecodeError(repr(cause), what)
     error.__cause__ = cause
     return error
+
+
+def soft_timeout_error(seconds: float) -> SoftTimeoutError:
+    """Make what is raised in a task that is over its limit of *seconds*. Called by the extension, in the worker."""
+    return SoftTimeoutError(f"the task still ran when its soft_timeout of {seconds:g} s was over")
 
 
 def remote_traceback(text: str) -> BaseException:

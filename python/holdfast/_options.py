@@ -96,6 +96,7 @@ class CallOptions:
     retry: Retry = Retry()  # immutable
     skip_value: Any = None
     task_timeout: float | None = None
+    soft_timeout: float | None = None
     window: int | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +108,13 @@ class CallOptions:
             raise TypeError(f"retry must be a holdfast.Retry, not {type(self.retry).__name__}")
         if self.task_timeout is not None:
             _number("task_timeout", self.task_timeout, 0, _MAX_SECONDS, above=True)
+        if self.soft_timeout is not None:
+            _number("soft_timeout", self.soft_timeout, 0, _MAX_SECONDS, above=True)
+            if self.task_timeout is not None and self.soft_timeout >= self.task_timeout:
+                raise ValueError(
+                    f"soft_timeout must be less than task_timeout, not {self.soft_timeout!r} with a task_timeout of "
+                    f"{self.task_timeout!r}: the task would be killed before it could clean up"
+                )
         if self.window is not None:
             _count("window", self.window, 1)
 
@@ -124,6 +132,7 @@ class CallOptions:
             float(retry.jitter),
             retry.then,
             float(self.task_timeout or 0.0),
+            float(self.soft_timeout or 0.0),
             self.skip_value,
             self.window or 0,
         )

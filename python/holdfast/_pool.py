@@ -36,6 +36,7 @@ class CallKeywords(TypedDict, total=False):
     retry: Retry
     skip_value: Any
     task_timeout: float | None
+    soft_timeout: float | None
     window: int | None
 
 
@@ -59,6 +60,8 @@ class Pool(multiprocessing.pool.Pool):
         retry: How often "retry" runs a task again, and what follows then.
         skip_value: What "skip" puts in place of a result.
         task_timeout: Seconds one item may run, from its start; then its worker is killed.
+        soft_timeout: Seconds after which :class:`SoftTimeoutError` is raised inside the task, once, so that it can clean up; less than
+            *task_timeout*, which remains the limit of a task that does not heed it (docs/signals.md).
         grace: Seconds between asking workers to stop and SIGKILL.
         max_restarts: Failed starts in a row before the pool is broken.
         max_deaths: Deaths under tasks, in all, before the pool is aborted; default: no limit.
@@ -93,6 +96,7 @@ class Pool(multiprocessing.pool.Pool):
         retry: Retry = Retry(),  # noqa: B008  # immutable
         skip_value: Any = None,
         task_timeout: float | None = None,
+        soft_timeout: float | None = None,
         grace: float = 5.0,
         max_restarts: int = 10,
         max_deaths: int | None = None,
@@ -117,7 +121,7 @@ class Pool(multiprocessing.pool.Pool):
             recycle_after_async_exception,
             stall_warning,
         )
-        self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, window)
+        self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, soft_timeout, window)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._policy = self._calls.policy()
@@ -220,6 +224,7 @@ class Pool(multiprocessing.pool.Pool):
         Raises:
             WorkerDiedError: The worker ended under the call and no retry was left.
             TaskTimeoutError: It ran longer than *task_timeout*.
+            SoftTimeoutError: It ran longer than *soft_timeout*, and let that out.
             Exception: What *func* raised, with the worker's traceback as ``__cause__``.
         """
         result: R = self.apply_async(func, args, kwds, **keywords).get()
@@ -258,7 +263,7 @@ class Pool(multiprocessing.pool.Pool):
             func: Callable of one argument.
             iterable: n items, read to the end before the first is sent.
             chunksize: Items per chunk, >= 1. Default ceil(n / (4 * workers)), as in the standard pool.
-            keywords: on_death, on_error, on_timeout, retry, skip_value, task_timeout for this call.
+            keywords: on_death, on_error, on_timeout, retry, skip_value, task_timeout, soft_timeout for this call.
 
         Returns:
             A list of n results; element i belongs to item i.
@@ -266,6 +271,7 @@ class Pool(multiprocessing.pool.Pool):
         Raises:
             WorkerDiedError: A worker ended under an item and no retry was left; ``.report`` says how and on what evidence.
             TaskTimeoutError: An item ran longer than *task_timeout*; its worker was stopped.
+            SoftTimeoutError: An item ran longer than *soft_timeout*, and let that out.
             Exception: What *func* raised; of several the first to arrive, with the worker's traceback as ``__cause__``.
 
         What is done of a map that failed is in ``.partial`` of a HoldfastError, of the ``__cause__`` of a task's own

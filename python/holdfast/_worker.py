@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from . import _core
+from ._errors import SoftTimeoutError, soft_timeout_error
 
 __all__ = ["ExecutedWorker", "Plan", "describe", "run_forked"]
 
@@ -77,8 +78,10 @@ def describe(
     return ExceptionWithTraceback(exception, exception.__traceback__), name, shown, text
 
 
-def is_from_handler(exception: BaseException) -> bool:
+def is_from_handler(exception: BaseException, interrupted: bool) -> bool:
     """Whether *exception*, or one that it replaced, was raised by a signal handler in the middle of other code.
+
+    *interrupted*: the pool has raised a SoftTimeoutError in the task, which is such a one, too.
 
     A handler's frame is known by its arguments: a signal's number, and the very frame that called it, which no ordinary call passes on.
     The interpreter's own handler, for SIGINT, has no frame: each KeyboardInterrupt counts.
@@ -95,7 +98,7 @@ def is_from_handler(exception: BaseException) -> bool:
             if _is_handler_frame(trace.tb_frame):
                 return True
             trace = trace.tb_next
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) or (interrupted and isinstance(error, SoftTimeoutError)):
             return True
         queue += (error.__cause__, error.__context__)
     return False
@@ -226,6 +229,7 @@ def _work(handle: object, plan: Plan) -> None:
         is_from_handler if plan.recycle_after_async_exception else None,
         plan.stall_warning,
         faulthandler.dump_traceback,
+        soft_timeout_error,
     )
     if code != 0:
         raise SystemExit(code)

@@ -130,7 +130,7 @@ bool same(const Retry& a, const Retry& b) {
 
 bool same(const Policies& a, const Policies& b) {
   return a.on_death == b.on_death && a.on_error == b.on_error && a.on_timeout == b.on_timeout && same(a.retry, b.retry) &&
-         a.task_timeout == b.task_timeout;
+         a.task_timeout == b.task_timeout && a.soft_timeout == b.soft_timeout;
 }
 
 }  // namespace

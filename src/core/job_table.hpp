@@ -118,6 +118,8 @@ class ReadyLine {
   Job* last_ = nullptr;
 };
 
+inline bool has_time_limit(const Policies& policies) { return policies.task_timeout > Nanos{0} || policies.soft_timeout > Nanos{0}; }
+
 /// The policies of the living jobs, shared: most jobs of a pool have the same ones, and a Policies is as large as a Job.
 class PolicyTable {
  public:

@@ -74,7 +74,7 @@ void Scheduler::Impl::settle_failed(Job& job, ItemIndex item, OutcomeKind kind, 
 void Scheduler::Impl::release_if_over(Job& job) {
   if (job.settled != job.items || (job.open && !(ended() && job.forgotten))) return;
   if (job.open) --open_jobs;
-  if (policies[job.policy].task_timeout > Nanos{0}) --limited_jobs;
+  if (has_time_limit(policies[job.policy])) --limited_jobs;
   policies.release(job.policy);
   line.leave(job);
   jobs.remove(job);
@@ -146,7 +146,7 @@ JobId Scheduler::submit(const JobSpec& spec, Time now) {
   job.policy = me.policies.acquire(spec.policies);
   job.open = spec.open;
   if (spec.open) ++me.open_jobs;
-  if (spec.policies.task_timeout > Nanos{0}) ++me.limited_jobs;
+  if (has_time_limit(spec.policies)) ++me.limited_jobs;
   extend(id, spec.items, now);
   // No items and closed: over at once.
   if (Job* still = me.jobs.find(id)) me.release_if_over(*still);

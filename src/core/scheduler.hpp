@@ -12,7 +12,8 @@
 // same mutex hold, by taken_back(), which may produce more actions: loop until none is left. An action may name a chunk that has
 // finished, or a worker that has died, since it was produced: the pool drops it (a take_back of a gone chunk needs no answer).
 // Before a worker is killed for an item (time-out, cancel with kill) all its chunks are asked back, and the kill follows the last
-// answer, and only if that item is still what it runs: so a kill never hits an item that began after it.
+// answer, and only if that item is still what it runs: so a kill never hits an item that began after it. A soft interrupt needs no such
+// care: the worker itself knows which item it runs, and lets one that comes late pass.
 #pragma once
 
 #include <cstdint>
@@ -60,14 +61,15 @@ struct Settle {
 
 struct Action {
   enum class Kind : std::uint8_t {
-    start_worker,   // worker (a new id)
-    send,           // worker, chunk, job, first, count
-    take_back,      // worker, chunk: lower `end` to what has begun; answer with taken_back()
-    settle,         // settle
-    retire_worker,  // worker: close its task ring; it leaves by itself when it has finished what it holds
-    kill_worker,    // worker, cause: SIGKILL now (time_limit, stopped_by_pool, protocol_error, failed_start)
-    pool_broken,    // workers cannot start: the pool is broken; every pending item has been settled by settle actions (aborted)
-    pool_aborted,   // a policy "abort" or max_deaths fired; pending items have been settled (aborted); the pool terminates
+    start_worker,    // worker (a new id)
+    send,            // worker, chunk, job, first, count
+    take_back,       // worker, chunk: lower `end` to what has begun; answer with taken_back()
+    settle,          // settle
+    retire_worker,   // worker: close its task ring; it leaves by itself when it has finished what it holds
+    kill_worker,     // worker, cause: SIGKILL now (time_limit, stopped_by_pool, protocol_error, failed_start)
+    soft_interrupt,  // worker, chunk, first = the item's index in it, limit: over its soft_timeout; raise in it, if it still runs
+    pool_broken,     // workers cannot start: the pool is broken; every pending item has been settled by settle actions (aborted)
+    pool_aborted,    // a policy "abort" or max_deaths fired; pending items have been settled (aborted); the pool terminates
   };
   Kind kind = Kind::send;
   Cause cause = Cause::none;
@@ -76,6 +78,7 @@ struct Action {
   JobId job = 0;
   ItemIndex first = 0;
   std::uint64_t count = 0;
+  Nanos limit{0};
   Settle settle;
 };
 
@@ -119,7 +122,7 @@ class Scheduler {
   // --- events of the workers' side ---
   void worker_ready(WorkerId worker, Time now);         // enrolled and initializer done
   void worker_start_failed(WorkerId worker, Time now);  // ended (or was killed) before worker_ready
-  /// Item `item` of `chunk` is running since `started` (only needed for jobs with a task_timeout).
+  /// Item `item` of `chunk` is running since `started` (only needed for jobs with a time limit).
   void item_started(WorkerId worker, ChunkId chunk, std::uint32_t item, Time started);
   Verdict item_finished(WorkerId worker, ChunkId chunk, std::uint32_t item, bool raised, Nanos run_time, Time now);
   /// The same for `count` >= 1 consecutive items of one chunk that are all done (none raised): one call for a batch. `run_time` is their sum.
@@ -149,7 +152,7 @@ class Scheduler {
   std::uint64_t unsettled(JobId job) const;  // 0 also for an unknown job
   std::uint64_t unsettled_in_all() const;    // 0 = nothing in flight
   std::uint32_t live_workers() const;        // starting, idle, busy or retiring: processes that exist
-  bool has_time_limits() const;              // some unsettled job has a task_timeout
+  bool has_time_limits() const;              // some unsettled job has a task_timeout or a soft_timeout
   bool has_idle() const;                     // a worker that has nothing to do
   bool has_ready() const;                    // items that could run now, and no worker has room for them
   struct Counters {

@@ -272,6 +272,20 @@ void Scheduler::Impl::check_running(WorkerSlot& worker) {
   }
 }
 
+// By what has been handed in, the timed item still runs: else its soft deadline would be gone. What the worker has done since, it knows itself.
+void Scheduler::Impl::soft_interrupt(WorkerSlot& worker) {
+  const Chunk* chunk = worker.find(worker.timed_chunk);
+  if (chunk == nullptr || chunk->job == nullptr) return;  // settled from outside (terminate, abort)
+  worker.soft_over = true;
+  Action action;
+  action.kind = Action::Kind::soft_interrupt;
+  action.worker = worker.id;
+  action.chunk = worker.timed_chunk;
+  action.first = worker.timed_item;
+  action.limit = policies[chunk->job->policy].soft_timeout;
+  actions.push_back(action);
+}
+
 // --- timers ---------------------------------------------------------------------------------------------------------------------
 
 void Scheduler::Impl::run_timers(Time now) {
@@ -289,6 +303,10 @@ void Scheduler::Impl::run_timers(Time now) {
   if (unsettled == 0) waiting = {};  // only cancelled ones can be left: an idle pool is not to be woken for them
   timers = kNever;
   for (auto& [id, worker] : workers) {
+    if (worker.at_work() && now >= worker.soft_deadline) {
+      worker.soft_deadline = kNever;
+      if (now < worker.deadline) soft_interrupt(worker);  // else there is no time left to clean up in
+    }
     if (worker.at_work() && now >= worker.deadline) {
       worker.deadline = kNever;
       worker.check_timeout = true;
@@ -302,7 +320,7 @@ void Scheduler::Impl::run_timers(Time now) {
       next_scan = Time{0};
       if (!line.empty()) ask_back(worker, worker.at(0).end - worker.at(0).done == 1 ? 0 : 1);
     }
-    watch(worker.deadline);
+    watch(std::min(worker.deadline, worker.soft_deadline));
     refresh(worker);
   }
 }

@@ -57,7 +57,7 @@ struct Scheduler::Impl {
   std::uint64_t next_wait = 1;
   std::uint64_t unsettled = 0;  // items, all jobs
   std::uint64_t open_jobs = 0;
-  std::uint64_t limited_jobs = 0;  // with a task_timeout
+  std::uint64_t limited_jobs = 0;  // with a time limit, soft or hard
   std::uint32_t failed_starts_in_row = 0;
   std::uint32_t barren_deaths_in_row = 0;  // ready, given work, gone before any item was begun
   std::uint32_t idle_deaths_in_row = 0;    // ready, gone without having run anything
@@ -123,6 +123,7 @@ struct Scheduler::Impl {
   void drop_chunk(WorkerSlot& worker, const Chunk& chunk);
   void answers_complete(WorkerSlot& worker);
   void check_running(WorkerSlot& worker);
+  void soft_interrupt(WorkerSlot& worker);
   void run_timers(Time now);
   void watch(Time due) { timers = due < timers ? due : timers; }
 };

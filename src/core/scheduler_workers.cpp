@@ -185,12 +185,15 @@ void Scheduler::item_started(WorkerId id, ChunkId chunk_id, std::uint32_t item, 
   if (worker == nullptr || !worker->at_work()) return;
   const Chunk* chunk = worker->find(chunk_id);
   if (chunk == nullptr || chunk->job == nullptr || item < chunk->done || item >= chunk->end) return;  // over already
-  const Nanos limit = me.policies[chunk->job->policy].task_timeout;
-  if (limit <= Nanos{0} || worker->check_timeout) return;
+  const Policies& policies = me.policies[chunk->job->policy];
+  if (!has_time_limit(policies) || worker->check_timeout) return;
+  const bool known = worker->timed_chunk == chunk_id && worker->timed_item == item;
   worker->timed_chunk = chunk_id;
   worker->timed_item = item;
-  worker->deadline = after(started, limit);
-  me.watch(worker->deadline);
+  worker->soft_over = known && worker->soft_over;
+  worker->deadline = policies.task_timeout > Nanos{0} ? after(started, policies.task_timeout) : kNever;
+  worker->soft_deadline = policies.soft_timeout > Nanos{0} && !worker->soft_over ? after(started, policies.soft_timeout) : kNever;
+  me.watch(std::min(worker->deadline, worker->soft_deadline));
 }
 
 // Results come in the order of running, so the only right one is the next of the front chunk: anything else is a worker that claims
@@ -217,8 +220,8 @@ Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint
   worker->items_finished += items;
   worker->last_progress = now;
   worker->nothing_to_take = worker->stalled = false;
-  const bool timed = worker->deadline != kNever && worker->timed_chunk == chunk_id;
-  if (timed && worker->timed_item >= first && worker->timed_item - first < items) worker->deadline = kNever;
+  const bool timed = worker->timed_chunk == chunk_id && worker->timed_item >= first && worker->timed_item - first < items;
+  if (timed) worker->deadline = worker->soft_deadline = kNever;
   if (chunk.done == chunk.end) drop_chunk(*worker, chunk);
   Verdict verdict = Verdict::ignore;
   if (job != nullptr) {

@@ -76,10 +76,12 @@ struct WorkerSlot {
   std::uint64_t items_finished = 0;
   Time last_progress{0};  // when it last got its first chunk or finished an item
 
-  // Time limit of the item that runs (item_started).
+  // Time limits of the item that runs (item_started).
   ChunkId timed_chunk = 0;
   std::uint32_t timed_item = 0;
   Time deadline = kNever;
+  Time soft_deadline = kNever;
+  bool soft_over = false;  // the timed item was interrupted: once is all
 
   std::uint32_t answers_due = 0;  // take_back actions not answered yet
   bool stealing = false;          // those were asked for on behalf of idle workers

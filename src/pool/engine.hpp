@@ -54,7 +54,6 @@ using FunctionRef = std::shared_ptr<Function>;
 struct JobRequest {
   FunctionRef function;
   std::uint16_t call_mode = 0;  // opaque here; for the worker's runner
-  std::uint16_t flags = 0;
   ItemBatch items;
   bool open = false;       // lazy: extend() brings more items
   bool unordered = false;  // read with wait_any(), in completion order

@@ -238,6 +238,7 @@ struct Engine::Impl {
   bool has_chores() const { return !wanted.empty() || !burials.empty() || !corpses.empty(); }
   void do_chores(Lock& lock);
   void watch_time_limits();
+  void soft_interrupt(const core::Action& action);
   void wake_supervisor() { wakeup.signal(); }
 };
 

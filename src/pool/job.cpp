@@ -14,7 +14,7 @@ constexpr std::uint64_t kLongChunk = 16;  // shorter ones: a run is a record or 
 Job::Job(JobRequest&& request)
     : function(std::move(request.function)),
       call_mode(request.call_mode),
-      flags(request.flags),
+      chunk_flags(request.policies.soft_timeout > Nanos{0} ? ring::kSoftLimited : std::uint16_t{0}),
       unordered(request.unordered),
       dispatch(request.dispatch),
       lazy(request.open && request.window != 0),

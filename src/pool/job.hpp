@@ -23,7 +23,7 @@ class Job {
   JobId id = 0;  // set once, when the scheduler has given it
   const FunctionRef function;
   const std::uint16_t call_mode;
-  const std::uint16_t flags;
+  const std::uint16_t chunk_flags;  // TaskFrame::flags
   const bool unordered;
   const bool dispatch;
   const bool lazy;     // read item by item while it runs (imap); else an open job is only one submitted in slices

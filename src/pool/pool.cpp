@@ -19,6 +19,17 @@ namespace {
 
 constexpr Nanos kForEver = Nanos::max();
 
+std::optional<Error> check(const Policies& policies, const char* operation) {
+  const auto bad = [operation](const char* what) { return Error{ErrorCode::invalid_argument, 0, operation, what}; };
+  if (policies.task_timeout < Nanos{0}) return bad("options.policies.task_timeout: expected 0 (none) or more");
+  if (policies.soft_timeout != Nanos{0})
+    return bad("options.policies.soft_timeout: expected 0: it is for Python pools, a C++ handler cannot be interrupted");
+  if (policies.retry.backoff_factor < 1.0) return bad("options.policies.retry.backoff_factor: expected 1 or more");
+  if (policies.retry.jitter < 0.0 || policies.retry.jitter > 1.0) return bad("options.policies.retry.jitter: expected 0 to 1");
+  if (policies.retry.then == OnFailure::retry) return bad("options.policies.retry.then: expected raise, skip or abort");
+  return std::nullopt;
+}
+
 std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   const auto bad = [](const char* what) { return Error{ErrorCode::invalid_argument, 0, "Pool::open", what}; };
   if (!handler) return bad("handler: expected a callable, got an empty std::function");
@@ -26,12 +37,7 @@ std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   if (options.grace < Nanos{0}) return bad("options.grace: expected 0 or more");
   if (options.start_deadline <= Nanos{0}) return bad("options.start_deadline: expected more than 0");
   if (options.leave_limit < Nanos{0}) return bad("options.leave_limit: expected 0 or more");
-  const Policies& policies = options.policies;
-  if (policies.task_timeout < Nanos{0}) return bad("options.policies.task_timeout: expected 0 (none) or more");
-  if (policies.retry.backoff_factor < 1.0) return bad("options.policies.retry.backoff_factor: expected 1 or more");
-  if (policies.retry.jitter < 0.0 || policies.retry.jitter > 1.0) return bad("options.policies.retry.jitter: expected 0 to 1");
-  if (policies.retry.then == OnFailure::retry) return bad("options.policies.retry.then: expected raise, skip or abort");
-  return std::nullopt;
+  return check(options.policies, "Pool::open");
 }
 
 Outcome to_outcome(pool::Settled&& settled) {
@@ -158,6 +164,9 @@ Status Pool::add(Batch& batch, std::span<const std::byte> item) {
 }
 
 Result<Job> Pool::submit_batch(Batch batch, const JobOptions& options) {
+  if (options.policies) {
+    if (auto bad = check(*options.policies, "Pool::submit")) return *std::move(bad);
+  }
   const std::uint64_t count = batch->items.count();
   const std::uint64_t quarter = 4ULL * impl_->options.workers;
   pool::JobRequest request;

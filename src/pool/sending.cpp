@@ -49,6 +49,7 @@ void Engine::Impl::run_action(const core::Action& action) {
       if (call_off_birth(action.worker)) break;
       if (Worker* worker = find_worker(action.worker)) kill_worker(*worker, action.cause);
       break;
+    case Kind::soft_interrupt: soft_interrupt(action); break;
     case Kind::pool_broken:
       broken_text = last_start_failure ? describe(*last_start_failure) : std::string("workers cannot be started");
       end_inputs();
@@ -115,7 +116,7 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     if (channel.task_room() < ring::ParentChannel::chunk_cost()) return false;
     const auto slot = worker.take_slot();
     if (!slot) return false;
-    if (!channel.push_chunk(chunk.chunk, job.id, job.function->id, *slot, chunk.count, job.call_mode, job.flags)) {
+    if (!channel.push_chunk(chunk.chunk, job.id, job.function->id, *slot, chunk.count, job.call_mode, job.chunk_flags)) {
       worker.free_slots.push_back(*slot);
       return false;
     }

@@ -7,6 +7,7 @@
 #include "pool/engine_impl.hpp"
 #include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
+#include "sys/procfs.hpp"
 
 namespace holdfast::pool {
 
@@ -167,6 +168,20 @@ void Engine::Impl::watch_time_limits() {
     worker->announced_item = key;
     scheduler.item_started(id, chunk.chunk, item, agrees ? std::clamp(clock.at(progress.started), now - kBoundedLook, now) : now);
   }
+}
+
+/// An item is over its soft_timeout: the worker is told which one, and gets a signal whose handler raises in it. One that has finished
+/// meanwhile is left alone here, and by the handler, if it finishes only now. Nothing is sent to a process that does not catch the signal (its
+/// program has reset all handlers, or is another one by now): it would die of it. Then the hard limit remains.
+void Engine::Impl::soft_interrupt(const core::Action& action) {
+  const Worker* worker = find_worker(action.worker);
+  if (worker == nullptr || worker->life != Worker::Life::ready || !worker->pidfd) return;
+  const auto item = static_cast<std::uint32_t>(action.first);
+  const auto progress = worker->channel->progress();
+  if (progress.chunk != action.chunk || progress.item != item) return;
+  const int signal = worker->channel->set_overdue(action.chunk, item, action.limit);
+  if (signal == 0 || !sys::catches_signal(worker->pid, signal)) return;
+  (void)sys::pidfd_send_signal(worker->pidfd.get(), signal);  // refused: it is dead, as its pidfd tells
 }
 
 Time Engine::Impl::next_wakeup(Time now) {

@@ -87,6 +87,9 @@ struct PayloadRef {
 
 enum class TaskFrameType : std::uint16_t { function = 1, forget_function, chunk, item, buffer_gone };
 
+/// TaskFrame::flags.
+inline constexpr std::uint16_t kSoftLimited = 1;  // the chunk's items have a soft time limit
+
 /// One decoded frame of the task ring (worker's side).
 struct TaskFrame {
   TaskFrameType type = TaskFrameType::item;
@@ -187,6 +190,8 @@ class ParentChannel {
     std::uint32_t phase;
   };
   Progress progress() const;  // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
+  /// The item has used up its soft time limit. Returns the signal that the worker wants for this, 0 = none: it will look by itself.
+  int set_overdue(ChunkId chunk, std::uint32_t item, Nanos limit);
 
   ParentChannel(const ParentChannel&) = delete;
   ParentChannel& operator=(const ParentChannel&) = delete;
@@ -247,6 +252,10 @@ class WorkerChannel {
   Doing doing() const;
   void set_progress(ChunkId chunk, std::uint32_t item, Time started, std::uint32_t phase);
   void count_item_done();
+  /// The signal that the pool is to send when an item has used up its soft time limit; its handler is in place.
+  void set_soft_signal(int signal);
+  /// The item's soft time limit, if it is the one that has used it up; nullopt else.
+  std::optional<Nanos> overdue(ChunkId chunk, std::uint32_t item) const;
 
   /// Index of a large result buffer that the parent has released (bit taken), of at least `size` bytes as told by
   /// `sizes` (the worker's own table); nullopt = none: ask the parent for one over the socket.

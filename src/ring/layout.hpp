@@ -3,13 +3,13 @@
 //
 //   channel                                    writer   read by
 //   +0     magic, version, geometry, index     parent   worker, once (the parent never reads them back)
-//   +64    task_tail, orders                   parent   worker
+//   +64    task_tail, orders, overdue          parent   worker
 //   +128   result_head                         parent   worker
 //   +192   task_head                           worker   parent: a hint within [what it saw last, what it committed], else a fault
 //   +256   result_tail                         worker   parent: checked against what it has read
 //   +320   sleeping (futex)                    both     see wait.hpp; a wrong value costs a wake-up or a late one, no more
 //   +384   free_buffers                        both     worker: which of its result buffers it may fill
-//   +448   progress                            worker   parent: hints for stats and time limits
+//   +448   progress, soft_signal               worker   parent: hints for stats and time limits
 //   +512   chunk words [64]                    both     by compare-exchange; the parent checks all but `next` against its own copy
 //   +4096  task ring   [task_ring_bytes]       parent   worker
 //   +....  result ring [result_ring_bytes]     worker   parent: every frame is checked (frame.hpp)
@@ -35,7 +35,7 @@
 
 namespace holdfast::ring {
 
-inline constexpr std::uint32_t kLayoutVersion = 3;
+inline constexpr std::uint32_t kLayoutVersion = 4;
 inline constexpr std::uint32_t kChannelMagic = 0x48464348;  // "HFCH"
 inline constexpr std::uint32_t kBellMagic = 0x4846424c;     // "HFBL"
 inline constexpr std::size_t kCacheLine = 64;
@@ -65,6 +65,12 @@ struct ProgressWords {
   Word64 started_ns;
 };
 
+/// Which item has used up its soft time limit, as item_number() has it (0 = none yet), and how long that limit was.
+struct OverdueWords {
+  Word64 item;
+  Word64 limit_ns;
+};
+
 struct ChannelPage {
   alignas(kCacheLine) std::uint32_t magic;
   std::uint32_t version;
@@ -74,12 +80,14 @@ struct ChannelPage {
 
   alignas(kCacheLine) Word64 task_tail;
   Word32 orders;
+  OverdueWords overdue;
   alignas(kCacheLine) Word64 result_head;
   alignas(kCacheLine) Word64 task_head;
   alignas(kCacheLine) Word64 result_tail;
   alignas(kCacheLine) Word32 sleeping;
   alignas(kCacheLine) Word64 free_buffers;
   alignas(kCacheLine) ProgressWords progress;
+  Word32 soft_signal;
   alignas(kCacheLine) Word64 chunks[kChunkSlots];
 };
 static_assert(offsetof(ChannelPage, task_tail) == 64);
@@ -127,6 +135,8 @@ struct PackedChunk {
   }
 };
 static_assert(PackedChunk::unpack(PackedChunk{1, kMaxChunkItems, kTagMask}.pack()).tag == kTagMask);
+/// One number for an item of a chunk: another one for each, until 2^42 chunks have been sent to one worker.
+constexpr std::uint64_t item_number(ChunkId chunk, std::uint32_t item) { return (chunk << kCountBits) | item; }
 // 2^20 uses of one slot cannot pass while an old frame lies in the ring: each use puts a chunk frame of 48 bytes behind it.
 static_assert((std::uint64_t{kTagMask} + 1) * 48 > kMaxRingBytes);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <csignal>
 #include <string>
 #include <utility>
 
@@ -351,6 +352,16 @@ void ParentChannel::release_buffer(std::uint32_t index) {
   if (index >= 64) return;
   // release: pairs with free_buffers(): the parent's reads of the buffer are over before the worker writes into it again.
   impl_->page.free_buffers.fetch_or(std::uint64_t{1} << index, std::memory_order_release);
+}
+
+// seq_cst on `item` and on the look at `soft_signal`: the worker sets its signal and then looks at `item` (SoftLimit::begin), so at least one
+// of the two sees the other, and an item that becomes overdue while the handler is put in place is not forgotten.
+int ParentChannel::set_overdue(ChunkId chunk, std::uint32_t item, Nanos limit) {
+  OverdueWords& words = impl_->page.overdue;
+  words.limit_ns.store(static_cast<std::uint64_t>(limit.count()), std::memory_order_relaxed);  // published by the next store
+  words.item.store(item_number(chunk, item), std::memory_order_seq_cst);
+  const int signal = static_cast<int>(impl_->page.soft_signal.load(std::memory_order_seq_cst));
+  return signal >= SIGRTMIN && signal <= SIGRTMAX ? signal : 0;
 }
 
 ParentChannel::Progress ParentChannel::progress() const {

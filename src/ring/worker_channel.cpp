@@ -322,6 +322,20 @@ void WorkerChannel::count_item_done() {
   done.store(done.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // one writer: no RMW needed
 }
 
+// seq_cst in both: see ParentChannel::set_overdue.
+void WorkerChannel::set_soft_signal(int signal) {
+  if (impl_->foreign()) return;
+  impl_->page.soft_signal.store(static_cast<std::uint32_t>(signal), std::memory_order_seq_cst);
+}
+
+std::optional<Nanos> WorkerChannel::overdue(ChunkId chunk, std::uint32_t item) const {
+  if (impl_->foreign()) return std::nullopt;
+  const OverdueWords& words = impl_->page.overdue;
+  if (words.item.load(std::memory_order_seq_cst) != item_number(chunk, item)) return std::nullopt;
+  // Not the next one's: nobody names an item while this one runs.
+  return Nanos(static_cast<Nanos::rep>(words.limit_ns.load(std::memory_order_relaxed)));
+}
+
 std::uint64_t WorkerChannel::free_buffers() const { return impl_->page.free_buffers.load(std::memory_order_acquire); }
 
 void WorkerChannel::take_buffer(std::uint32_t index) {

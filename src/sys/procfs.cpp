@@ -137,6 +137,18 @@ bool environ_contains(int pid, std::string_view entry) {
   return false;
 }
 
+bool catches_signal(int pid, int signal) {
+  constexpr std::string_view kField =
+      "\nSigCgt:\t";  // 16 hexadecimal digits; bit 0 is signal 1. A line's start: the name may hold anything else
+  const auto text = read_file(proc_path(pid, "status"));
+  const std::size_t at = text.ok() ? text->rfind(kField) : std::string::npos;
+  if (at == std::string::npos || signal < 1 || signal > 64) return false;
+  const char* digits = text->data() + at + kField.size();
+  std::uint64_t caught = 0;
+  (void)std::from_chars(digits, text->data() + text->size(), caught, 16);  // no digits: stays 0
+  return ((caught >> (signal - 1)) & 1) != 0;
+}
+
 Result<std::int64_t> rss_bytes(int pid) {
   const auto text = read_file(proc_path(pid, "statm"));
   if (!text.ok()) return text.error();

@@ -37,6 +37,9 @@ bool maps_contain(int pid, std::string_view name);
 /// `entry` ("NAME=value") is a whole entry of the environment at `pid`'s last exec.
 bool environ_contains(int pid, std::string_view entry);
 
+/// The process has a handler of its own for `signal`. False when it is gone.
+bool catches_signal(int pid, int signal);
+
 /// Resident memory, shared pages included; 0 for a zombie.
 Result<std::int64_t> rss_bytes(int pid);
 /// The unit of ProcStat's times.

@@ -33,6 +33,27 @@ void restore_mask(const sigset_t& mask) {
 Status set_default(int signal) { return set_disposition(signal, SIG_DFL); }
 Status set_ignored(int signal) { return set_disposition(signal, SIG_IGN); }
 
+// From the upper end, a little below it: libraries take the first ones or the very last.
+int free_realtime_signal() {
+  sigset_t blocked;
+  (void)::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  int second_best = 0;
+  for (int signal = SIGRTMAX - 4; signal > SIGRTMIN; --signal) {
+    struct sigaction now {};
+    if (::sigaction(signal, nullptr, &now) != 0 || (now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) continue;
+    if (sigismember(&blocked, signal) == 0) return signal;
+    if (second_best == 0) second_best = signal;
+  }
+  return second_best;
+}
+
+void unblock(int signal) {
+  sigset_t one;
+  ::sigemptyset(&one);
+  (void)::sigaddset(&one, signal);
+  (void)::pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
+}
+
 std::string signal_name(int signal) {
   if (const char* name = sigabbrev_np(signal)) return std::string("SIG") + name;
   if (signal >= SIGRTMIN && signal <= SIGRTMAX) {

@@ -30,6 +30,12 @@ class BlockAllSignals {
 Status set_default(int signal);
 Status set_ignored(int signal);
 
+/// A real-time signal that nobody uses in this process (its disposition is the default), one that is not blocked in this thread if there is
+/// such a one; 0 = none. Another thread may take it at any time.
+int free_realtime_signal();
+/// `signal` is not blocked in this thread from here on.
+void unblock(int signal);
+
 /// "SIGKILL"; "SIGRTMIN+3"; "signal 77" for numbers that have no name.
 std::string signal_name(int signal);
 

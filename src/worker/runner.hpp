@@ -16,9 +16,11 @@ namespace holdfast::worker {
 
 struct ItemCall {
   FunctionId function = 0;
+  ChunkId chunk = 0;
+  std::uint32_t item = 0;  // within the chunk
   std::uint16_t call_mode = 0;
-  std::uint16_t flags = 0;
-  ByteSpan payload;  // valid during run() only
+  std::uint16_t flags = 0;  // ring::TaskFrame::flags
+  ByteSpan payload;         // valid during run() only
 };
 
 /// What came of one item. Either `bytes` (at most ring::kInlineLimit, valid until release()), or `large_size` > 0: the loop finds

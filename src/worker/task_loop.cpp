@@ -156,6 +156,8 @@ TaskLoop::Step TaskLoop::run_item(const ring::TaskFrame& frame) {
 RunAnswer TaskLoop::call(const Chunk& chunk, const ring::TaskFrame& frame) {
   ItemCall item;
   item.function = chunk.function;
+  item.chunk = frame.chunk;
+  item.item = frame.item;
   item.call_mode = chunk.call_mode;
   item.flags = chunk.flags;
   item.payload = frame.payload.inline_bytes;

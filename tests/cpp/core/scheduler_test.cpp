@@ -93,6 +93,54 @@ TEST(SchedulerTimeLimits, SpareAnItemThatBeganJustAfterTheSlowOne) {
   EXPECT_EQ(pool.sends(), 2U);  // item 2, taken back meanwhile
 }
 
+TEST(SchedulerTimeLimits, InterruptTheItemThatIsOverItsSoftLimitOnceAndNoOther) {
+  Policies policies;
+  policies.soft_timeout = 100ms;
+  Pool pool(config(1));
+  pool.ready_all();
+  pool.submit(3, 3, policies);
+  EXPECT_TRUE(pool.scheduler.has_time_limits());
+  const Action chunk = pool.sent(0);
+  pool.begun[chunk.chunk] = 1;
+  pool.scheduler.item_started(chunk.worker, chunk.chunk, 0, pool.now);
+  const Time limit = pool.now + 100ms;
+  EXPECT_LE(pool.scheduler.next_deadline(), limit);
+  pool.tick(limit - 1ns);
+  EXPECT_TRUE(pool.of(Kind::soft_interrupt).empty());
+  pool.tick(limit);
+  ASSERT_EQ(pool.of(Kind::soft_interrupt).size(), 1U);
+  const Action interrupt = pool.of(Kind::soft_interrupt)[0];
+  EXPECT_EQ(interrupt.worker, chunk.worker);
+  EXPECT_EQ(interrupt.chunk, chunk.chunk);
+  EXPECT_EQ(interrupt.first, 0U);
+  EXPECT_EQ(interrupt.limit, Nanos{100ms});
+  pool.scheduler.item_started(chunk.worker, chunk.chunk, 0, limit - 100ms);  // the pool looks again
+  pool.tick(limit + 1s);
+  EXPECT_EQ(pool.of(Kind::soft_interrupt).size(), 1U);
+  EXPECT_EQ(pool.finish(chunk, 0), Verdict::settle);  // it has caught it and returned
+
+  pool.begun[chunk.chunk] = 2;
+  pool.scheduler.item_started(chunk.worker, chunk.chunk, 1, pool.now);
+  EXPECT_EQ(pool.finish(chunk, 1), Verdict::settle);
+  pool.tick(pool.now + 1s);
+  EXPECT_EQ(pool.of(Kind::soft_interrupt).size(), 1U);  // over in time
+}
+
+TEST(SchedulerTimeLimits, DoNotInterruptAnItemThatIsKilledForItsHardLimit) {
+  Policies policies;
+  policies.soft_timeout = 50ms;
+  policies.task_timeout = 100ms;
+  Pool pool(config(1));
+  pool.ready_all();
+  pool.submit(1, 1, policies);
+  const Action chunk = pool.sent(0);
+  pool.begun[chunk.chunk] = 1;
+  pool.scheduler.item_started(chunk.worker, chunk.chunk, 0, pool.now);
+  pool.tick(pool.now + 200ms);  // late: both are over
+  EXPECT_TRUE(pool.of(Kind::soft_interrupt).empty());
+  EXPECT_EQ(pool.of(Kind::kill_worker).size(), 1U);
+}
+
 TEST(SchedulerCancel, SettlesWhatHasNotBegunAndLetsTheRestGoOn) {
   Pool pool(config(1));
   pool.ready_all();

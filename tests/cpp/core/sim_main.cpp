@@ -45,7 +45,7 @@ int main(int argc, char** argv) {
   };
   print("settled by action (pending done raised died timed_out cancelled skipped aborted terminated):", seen.outcomes);
   print("verdicts (settle skipped retry ignore not_owned):", seen.verdicts);
-  print("actions (start send take_back settle retire kill broken aborted):", seen.actions);
+  print("actions (start send take_back settle retire kill soft_interrupt broken aborted):", seen.actions);
   print("ends (running closed terminated aborted broken):", seen.ends);
   std::printf("kills for a time limit %llu, deaths under items %llu, retries %llu, items taken back %llu\n",
               static_cast<unsigned long long>(seen.timeout_kills), static_cast<unsigned long long>(seen.counters.deaths_under_items),

@@ -41,6 +41,7 @@ void World::carry_out() {
         case Action::Kind::take_back: do_take_back(action); break;
         case Action::Kind::retire_worker: do_retire(action); break;
         case Action::Kind::kill_worker: do_kill(action); break;
+        case Action::Kind::soft_interrupt: do_soft_interrupt(action); break;
         case Action::Kind::settle:
           if (log_ != nullptr) {
             say("    settle job " + std::to_string(action.settle.job) + " items " + std::to_string(action.settle.first) + "+" +
@@ -195,6 +196,32 @@ void World::do_kill(const Action& action) {
   if (!worker->dead && next_random(dice_) % 3 != 0) die(*worker, action.cause);
 }
 
+// It is for the item that runs by what the scheduler has been told, for that one alone, and once.
+void World::do_soft_interrupt(const Action& action) {
+  if (log_ != nullptr) {
+    say("    soft interrupt " + worker_name(action.worker) + " chunk " + std::to_string(action.chunk) + " item " +
+        std::to_string(action.first));
+  }
+  WorkerModel* worker = nullptr;
+  if (!named(action, worker)) return;
+  if (worker->kill_ordered) return fail("interrupted a worker that is being killed");
+  const auto of_item = [&](const ChunkModel& c) { return c.id == action.chunk && c.handed <= action.first && action.first < c.begun; };
+  const auto chunk = std::find_if(worker->chunks.begin(), worker->chunks.end(), of_item);
+  if (chunk == worker->chunks.end()) {
+    if (!setup_.lazy_actions) fail("interrupted an item that is over");  // lazy: its result was handed in by the same batch
+    return;
+  }
+  if (action.chunk != worker->timed_chunk || action.first != worker->timed_item || now_ < worker->soft_at)
+    return fail("interrupted an item that has not passed its soft limit");
+  if (worker->soft_told) return fail("interrupted an item twice");
+  if (action.limit != model_.job(chunk->job)->spec.policies.soft_timeout) return fail("named another soft limit");
+  worker->soft_told = true;
+  // It comes too late, or the item lets it out, or catches it: then it may return, go on, or hang until its hard limit.
+  const bool in_time = worker->running && chunk->begun == action.first + 1;
+  const std::uint64_t dice = next_random(dice_) % 4;
+  if (in_time && !worker->dead && dice != 0) commit(*worker, /*raised=*/dice != 1, Nanos{1000});
+}
+
 // --- what must be true after each event -----------------------------------------------------------------------------------------
 
 bool World::is_idle(const WorkerModel& worker) const {
@@ -230,6 +257,7 @@ void World::check_worker(const WorkerModel& worker) {
   if (item.kill && item.state != ItemModel::State::settled) fail("a cancelled item runs on although its kill was asked for");
   const bool timed = chunk->id == worker.timed_chunk && chunk->begun == worker.timed_item + 1;
   if (timed && ticked_ && now_ >= worker.timed_at) fail("an item runs on beyond its time limit");
+  if (timed && ticked_ && now_ >= worker.soft_at && !worker.soft_told) fail("an item runs on beyond its soft limit and was not told");
 }
 
 // Nobody sits idle beside a worker that has sat in one item for long with others behind it.

@@ -38,6 +38,8 @@ JobSpec job_spec(const Event& event) {
   policies.retry.jitter = (event.c >> 16) % 2 == 0 ? 0.1 : 1.0;
   policies.retry.then = (event.c >> 17) % 32 == 15 ? OnFailure::abort : static_cast<OnFailure>((event.c >> 17) % 3);
   policies.task_timeout = Nanos{(event.c >> 21) % 2 == 0 ? 1 + event.d % ((event.c >> 22) % 2 == 0 ? 2'000'000 : 200'000) : 0};
+  const std::int64_t longest = policies.task_timeout > Nanos{0} ? policies.task_timeout.count() : 1'000'000;
+  policies.soft_timeout = Nanos{(event.c >> 23) % 3 == 0 ? event.d / 7 % longest : 0};
   return spec;
 }
 
@@ -274,11 +276,14 @@ void World::hand_in(WorkerModel& worker, std::size_t most) {
 void World::tell_started(WorkerModel& worker) {
   const ChunkModel* chunk = last_begun(worker);
   if (chunk == nullptr || !worker.running || worker.kill_ordered) return;
-  const Nanos limit = model_.job(chunk->job)->spec.policies.task_timeout;
-  if (limit > Nanos{0} && !model_.ended()) {
+  const Policies& policies = model_.job(chunk->job)->spec.policies;
+  if ((policies.task_timeout > Nanos{0} || policies.soft_timeout > Nanos{0}) && !model_.ended()) {
+    const bool known = worker.timed_chunk == chunk->id && worker.timed_item == chunk->begun - 1;
+    if (!known) worker.soft_told = false;
     worker.timed_chunk = chunk->id;
     worker.timed_item = chunk->begun - 1;
-    worker.timed_at = worker.started + limit;
+    worker.timed_at = policies.task_timeout > Nanos{0} ? worker.started + policies.task_timeout : kNever;
+    worker.soft_at = policies.soft_timeout > Nanos{0} ? worker.started + policies.soft_timeout : kNever;
   }
   call().item_started(worker.id, chunk->id, chunk->begun - 1, worker.started);
 }
@@ -360,8 +365,10 @@ void World::play_pool(const Event& event) {
       if (worker != nullptr) death_news(*worker);
       break;
     case EventKind::tick: {
-      const WorkerModel* timed = pick(event.a, [](const WorkerModel& w) { return w.running && w.timed_at != kNever; });
-      const Time due = timed != nullptr && event.b % 4 == 1 ? timed->timed_at : scheduler_.next_deadline();
+      const WorkerModel* timed = pick(event.a, [](const WorkerModel& w) { return w.running && std::min(w.timed_at, w.soft_at) != kNever; });
+      const bool soft = timed != nullptr && timed->soft_at != kNever && (timed->timed_at == kNever || event.d % 2 == 0);
+      const Time limit = timed == nullptr ? kNever : soft ? timed->soft_at : timed->timed_at;
+      const Time due = timed != nullptr && event.b % 4 == 1 ? limit : scheduler_.next_deadline();
       if (event.b % 3 != 0 && due != kNever && due > now_) {
         tick(due);
       } else {

@@ -73,7 +73,9 @@ struct WorkerModel {
   bool stall_excused = false;  // ... what was taken back since then leaves nothing to find
   ChunkId timed_chunk = 0;     // item_started was told for this item
   std::uint32_t timed_item = 0;
-  Time timed_at = kNever;   // its limit
+  Time timed_at = kNever;  // its limits
+  Time soft_at = kNever;
+  bool soft_told = false;   // it was interrupted
   std::uint64_t sent = 0;   // chunks
   std::uint64_t given = 0;  // the same, those that came back whole not counted
   std::uint64_t handed_in = 0;
@@ -85,7 +87,7 @@ struct WorkerModel {
 struct Seen {
   std::array<std::uint64_t, 9> outcomes{};  // items settled by action, by OutcomeKind
   std::array<std::uint64_t, 5> verdicts{};
-  std::array<std::uint64_t, 8> actions{};
+  std::array<std::uint64_t, 9> actions{};
   std::array<std::uint64_t, 5> ends{};  // stories, by the pool's last state
   std::uint64_t timeout_kills = 0;
   Scheduler::Counters counters{};
@@ -134,6 +136,7 @@ class World {
   void do_start(const Action& action);
   void do_retire(const Action& action);
   void do_kill(const Action& action);
+  void do_soft_interrupt(const Action& action);
   void check_workers();
   void check_worker(const WorkerModel& worker);
   void check_idle_hands(bool somebody_idle);

@@ -341,6 +341,22 @@ TEST(Pool, TimeLimitKillsOneWorkerOnly) {
   EXPECT_EQ(outcomes[2].report->cause, Cause::time_limit);
 }
 
+TEST(Pool, RefusesASoftLimitWhichIsForPythonOnly) {
+  PoolOptions options;
+  options.policies.soft_timeout = std::chrono::seconds(1);
+  const auto refused = Pool::open(square, options);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
+  EXPECT_NE(refused.error().message().find("options.policies.soft_timeout"), std::string::npos) << refused.error().message();
+  Pool pool = open_pool(square);
+  const auto job = pool.submit(bytes_of(1), {.chunk_size = 1, .policies = options.policies});
+  ASSERT_FALSE(job.ok());
+  EXPECT_EQ(job.error().code, ErrorCode::invalid_argument);
+  options.policies.soft_timeout = std::chrono::nanoseconds{0};
+  options.policies.task_timeout = std::chrono::nanoseconds{-1};
+  EXPECT_FALSE(pool.submit(bytes_of(1), {.chunk_size = 1, .policies = options.policies}).ok());
+}
+
 TEST(Pool, CancelTakesBackWhatHasNotBegunAndKillsWhatRuns) {
   Pool pool = open_pool([](std::span<const std::byte>) -> Bytes {
     for (;;) pause();

@@ -453,6 +453,21 @@ TEST_F(RingChannelAlone, ReleasedBuffersShowAsFreeUntilTaken) {
   EXPECT_EQ(worker().free_buffers(), std::uint64_t{1} << 63);
 }
 
+TEST_F(RingChannelAlone, NamesTheItemThatIsOverItsSoftLimitAndNoOther) {
+  EXPECT_FALSE(worker().overdue(1, 0));
+  EXPECT_EQ(parent().set_overdue(7, 3, std::chrono::milliseconds(20)), 0);  // the worker has no handler yet: it looks by itself
+  EXPECT_EQ(worker().overdue(7, 3), Nanos(std::chrono::milliseconds(20)));
+  EXPECT_FALSE(worker().overdue(7, 2));
+  EXPECT_FALSE(worker().overdue(8, 3));
+  worker().set_soft_signal(SIGRTMIN + 5);
+  EXPECT_EQ(parent().set_overdue(7, 4, std::chrono::milliseconds(20)), SIGRTMIN + 5);
+  EXPECT_FALSE(worker().overdue(7, 3));
+  for (const int nonsense : {SIGKILL, SIGSTOP, 0, -1, SIGRTMAX + 1}) {  // a worker's word: only a real-time signal is sent
+    worker().set_soft_signal(nonsense);
+    EXPECT_EQ(parent().set_overdue(7, 5, std::chrono::milliseconds(20)), 0) << nonsense;
+  }
+}
+
 TEST_F(RingChannelAlone, WaitsEndAtTheirTimeOut) {
   EXPECT_EQ(worker().wait_for_tasks(std::chrono::milliseconds(1)), WorkerChannel::Wake::timed_out);
   const auto payload = pattern(1, 10'000);

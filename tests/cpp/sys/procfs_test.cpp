@@ -115,6 +115,25 @@ TEST(EnvironContains, WantsAWholeEntry) {
   EXPECT_FALSE(environ_contains(child.pid(), "TAG=abc"));
 }
 
+TEST(CatchesSignal, TellsHandlersFromDefaultAndIgnored) {
+  Child child([] {
+    (void)std::signal(SIGUSR1, [](int) {});
+    (void)std::signal(SIGRTMAX, [](int) {});
+    (void)std::signal(SIGUSR2, SIG_IGN);
+    pause();
+    return 0;
+  });
+  ASSERT_TRUE(eventually([&child] { return catches_signal(child.pid(), SIGUSR1) && catches_signal(child.pid(), SIGRTMAX); }));
+  EXPECT_FALSE(catches_signal(child.pid(), SIGTERM));
+  EXPECT_TRUE(eventually([&child] { return read_stat(child.pid())->state == 'S'; }));
+  EXPECT_FALSE(catches_signal(child.pid(), SIGUSR2));
+  EXPECT_FALSE(catches_signal(child.pid(), 0));
+  EXPECT_FALSE(catches_signal(child.pid(), 65));
+  child.kill(SIGKILL);
+  (void)child.reap();
+  EXPECT_FALSE(catches_signal(child.pid(), SIGUSR1));
+}
+
 TEST(RssBytes, IsSomethingForALivingProcessAndZeroForAZombie) {
   EXPECT_GT(rss_bytes(::getpid()).value(), 100'000);
   Child zombie([] { return 0; });

@@ -52,6 +52,24 @@ TEST(SetDefault, MakesASignalDeadlyAgainAndIgnoredHarmless) {
   EXPECT_FALSE(set_default(SIGKILL + 1000).ok());
 }
 
+TEST(FreeRealtimeSignal, IsOneThatNobodyUsesAndIfPossibleNotBlocked) {
+  test::Child child([] {
+    const int first = free_realtime_signal();
+    if (first < SIGRTMIN || first > SIGRTMAX) return 1;
+    if (free_realtime_signal() != first) return 2;  // looking changes nothing
+    if (!set_ignored(first).ok()) return 3;
+    const int second = free_realtime_signal();
+    if (second == first || second == 0) return 4;
+    const BlockAllSignals all;
+    if (free_realtime_signal() != second || !blocked(second)) return 5;  // none is better
+    unblock(second - 1);
+    if (blocked(second - 1) || free_realtime_signal() != second - 1) return 6;
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) (void)set_ignored(signal);
+    return free_realtime_signal() == 0 ? 0 : 7;
+  });
+  EXPECT_EQ(child.reap(), 0);
+}
+
 TEST(SignalName, KnowsTheUsualAndTheUnusual) {
   EXPECT_EQ(signal_name(SIGKILL), "SIGKILL");
   EXPECT_EQ(signal_name(SIGSEGV), "SIGSEGV");

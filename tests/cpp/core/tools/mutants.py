@@ -77,7 +77,27 @@ MUTANTS = {
         "worker.at_work() && now >= worker.deadline",
         "worker.at_work() && now > kNever",
     ),
-    "timer_lost": ("scheduler_dispatch.cpp", "    watch(worker.deadline);\n", ""),
+    "timer_lost": (
+        "scheduler_dispatch.cpp",
+        "    watch(std::min(worker.deadline, worker.soft_deadline));\n",
+        "",
+    ),
+    "soft_limit_never_fires": (
+        "scheduler_dispatch.cpp",
+        "worker.at_work() && now >= worker.soft_deadline",
+        "worker.at_work() && now > kNever",
+    ),
+    "soft_limit_fires_twice": ("scheduler_dispatch.cpp", "  worker.soft_over = true;\n", ""),
+    "soft_limit_of_a_finished_item": (
+        "scheduler_workers.cpp",
+        "  if (timed) worker->deadline = worker->soft_deadline = kNever;\n",
+        "  if (timed) worker->deadline = kNever;\n",
+    ),
+    "soft_timer_lost": (
+        "scheduler_dispatch.cpp",
+        "    watch(std::min(worker.deadline, worker.soft_deadline));\n",
+        "    watch(worker.deadline);\n",
+    ),
     "too_many_chunks": (
         "scheduler_dispatch.cpp",
         "worker.chunks < config.max_chunks_in_flight",
