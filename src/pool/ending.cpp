@@ -72,7 +72,10 @@ void Engine::Impl::check_ended() {
     }
     return;
   }
-  if (!launcher.leaving().empty()) return;  // its end will be seen in a moment
+  if (!launcher.leaving().empty() && !zygote_abandoned) {  // its end will be seen in a moment
+    if (zygote_stop_deadline == kNever) zygote_stop_deadline = clock.now() + kZygoteStopWait;
+    return;
+  }
   ladder.gone();
   HF_FAILPOINT(parent_ended);
   ended = true;
@@ -94,9 +97,17 @@ void Engine::Impl::close_up() {
   parent_pidfd.reset();
 }
 
-/// A zygote that does not go when told is killed: it holds nothing of value by now.
+/// A zygote that does not go when told is killed: it holds nothing of value by now. One that does not die of that (frozen) is left alone: it
+/// begins nothing any more, and ends, as its workers do, when it is released. ~Engine reaps it if it has ended by then.
 void Engine::Impl::zygote_overdue() {
-  zygote_stop_deadline = kNever;
+  if (zygote_killed) {
+    zygote_stop_deadline = kNever;
+    zygote_abandoned = true;
+    zygote_lost();
+    return;
+  }
+  zygote_killed = true;
+  zygote_stop_deadline = clock.now() + core::kAbandonAfter;
   for (const Launcher::Former& former : launcher.leaving()) (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
   if (launcher.pidfd())
     (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);

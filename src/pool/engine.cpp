@@ -71,7 +71,7 @@ Engine::~Engine() {
   }
   if (impl_->supervisor.joinable()) {
     kill();
-    const Time until = sys::now() + 2 * core::kAbandonAfter;
+    const Time until = sys::now() + 3 * core::kAbandonAfter;  // workers and zygote may have to be abandoned, one after the other
     while (wait_ended(std::max(Nanos{0}, until - sys::now())) == Waited::interrupted) {}
     {
       const Impl::Lock lock(impl_->mutex);
@@ -84,7 +84,10 @@ Engine::~Engine() {
   impl_->launcher.lost();
   for (const Launcher::Former& former : impl_->launcher.leaving()) {
     (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
-    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/false);
+    if (!former.our_child) continue;
+    // Bounded, for a frozen one: it stays our zombie from its release until this process ends.
+    (void)sys::pidfd_wait_exited(former.pidfd.get(), impl_->zygote_abandoned ? Nanos{0} : core::kAbandonAfter);
+    (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);
   }
 }
 

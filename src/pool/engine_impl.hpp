@@ -113,7 +113,9 @@ struct Engine::Impl {
   bool ended = false;      // no worker and no zygote is left
   bool stop_sent = false;  // the zygote was told to stop
   Time zygote_stop_deadline = kNever;
-  bool quit = false;  // the supervisor leaves (destructor)
+  bool zygote_killed = false;     // it did not go when told
+  bool zygote_abandoned = false;  // nor when killed
+  bool quit = false;              // the supervisor leaves (destructor)
   std::optional<ExitReport> last_start_failure;
   std::string broken_text;
 

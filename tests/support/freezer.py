@@ -1,0 +1,93 @@
+"""The cgroup freezer, for tests: a real process that takes no signal, SIGKILL included, until it is released.
+
+Version 1 holds a process in state D, deaf to SIGKILL; version 2 also stops it, but lets SIGKILL through. Both need a cgroup file system
+that this user may write to: in practice root, and a container that mounts it.
+"""
+
+import os
+import select
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+
+class Freezer:
+    """One cgroup of our own, and the processes that were put into it."""
+
+    def __init__(self, folder, switch, on, off):
+        folder.mkdir()
+        self._folder = folder
+        self._switch = folder / switch
+        self._on, self._off = on, off
+        self._pidfds = []
+
+    def freeze(self, *pids):
+        """Puts them in and stops them; returns when the kernel says that they stand."""
+        for pid in pids:
+            self._pidfds.append(os.pidfd_open(pid))
+            (self._folder / "cgroup.procs").write_text(str(pid))
+        self._switch.write_text(self._on)
+        deadline = time.monotonic() + 30
+        while not self._frozen():
+            assert time.monotonic() < deadline, "the kernel did not freeze them"
+            time.sleep(0.005)
+
+    def _frozen(self):
+        if self._switch.name == "freezer.state":
+            return self._switch.read_text().strip() == "FROZEN"
+        return "frozen 1" in (self._folder / "cgroup.events").read_text()
+
+    def living(self):
+        """How many of them have not ended."""
+        return sum(not select.select([pidfd], [], [], 0)[0] for pidfd in self._pidfds)
+
+    def thaw(self):
+        """Lets them go on."""
+        self._switch.write_text(self._off)
+
+    def ended(self, seconds=20.0):
+        """Whether all have ended within that time."""
+        deadline = time.monotonic() + seconds
+        return all(select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0] for pidfd in self._pidfds)
+
+    def close(self):
+        """Removes the cgroup; what is still in it goes back to the parent."""
+        self.thaw()
+        for pid in (self._folder / "cgroup.procs").read_text().split():
+            (self._folder.parent / "cgroup.procs").write_text(pid)
+        for pidfd in self._pidfds:
+            os.close(pidfd)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                return self._folder.rmdir()
+            except OSError:  # busy while a process that has ended is not reaped
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+
+def _mounts(kind, option=""):
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _device, where, fstype, options, *_ = line.split()
+        if fstype == kind and (not option or option in options.split(",")):
+            yield Path(where)
+
+
+def make(version):
+    """A freezer of that version; skips the test, and says why, where there is none to be had."""
+    kinds = {
+        1: ("cgroup", "freezer", "freezer.state", "FROZEN", "THAWED"),
+        2: ("cgroup2", "", "cgroup.freeze", "1", "0"),
+    }
+    kind, option, switch, on, off = kinds[version]
+    reason = f"no {kind} file system with a freezer is mounted"
+    for mount in _mounts(kind, option):
+        try:
+            return Freezer(mount / f"holdfast-test-{uuid.uuid4().hex[:12]}", switch, on, off)
+        except OSError as error:
+            reason = str(error)
+    pytest.skip(f"nothing can be frozen here (cgroup version {version}): {reason}")
+    return None
