@@ -168,7 +168,9 @@ void Scheduler::Impl::worker_ended(WorkerSlot& worker, Cause cause, const std::v
 // initializer that crashes the process, say) costs no item an attempt, so nothing would ever end it. Such deaths in a row
 // count like failed starts. Deaths of idle workers break nothing (somebody may be killing them for sport), but are slowed down.
 void Scheduler::Impl::account_death(const WorkerSlot& worker, Cause cause, bool lost, bool had_chunks, Time now) {
-  const bool ours = worker.state == WorkerState::killed || worker.state == WorkerState::retiring || cause == Cause::stopped_by_pool;
+  // A worker that is to leave after its last chunk (max_chunks_per_worker) and dies before it begins that one is as barren as any other.
+  const bool left = worker.state == WorkerState::retiring && !had_chunks;
+  const bool ours = worker.state == WorkerState::killed || left || cause == Cause::stopped_by_pool;
   if (lost || worker.items_finished > 0 || ours) {
     if (lost) idle_deaths_in_row = barren_deaths_in_row = 0;
     return;

@@ -118,8 +118,14 @@ TEST(SchedulerStarts, OneReadyWorkerForgivesTheFailures) {
   EXPECT_EQ(pool.scheduler.state(), Scheduler::PoolState::running);
 }
 
-TEST(SchedulerStarts, WorkersThatAlwaysDieBeforeTheyBeginDoNotHangThePool) {
-  Pool pool(config(1));
+// With and without recycling: a worker that is given its last chunk is told to leave at the same moment.
+class SchedulerBarrenStarts : public testing::TestWithParam<std::uint64_t> {};
+INSTANTIATE_TEST_SUITE_P(Recycling, SchedulerBarrenStarts, testing::Values(0, 1));
+
+TEST_P(SchedulerBarrenStarts, WorkersThatAlwaysDieBeforeTheyBeginDoNotHangThePool) {
+  SchedulerConfig one = config(1);
+  one.max_chunks_per_worker = GetParam();
+  Pool pool(one);
   pool.submit(1);
   int deaths = 0;
   for (; deaths < 100 && pool.scheduler.unsettled_in_all() > 0; ++deaths) {

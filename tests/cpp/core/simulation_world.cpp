@@ -307,7 +307,8 @@ void World::death_news(WorkerModel& seen) {
   say("    dead: worker " + std::to_string(id));
   const bool counted =
       lost != nullptr && !model_.ended() && model_.job(lost->job)->items[lost->first + lost->begun - 1].state != ItemModel::State::settled;
-  const bool ours = dead.kill_ordered || dead.closed || dead.cause == Cause::stopped_by_pool;
+  const bool left = dead.closed && dead.chunks.empty();
+  const bool ours = dead.kill_ordered || left || dead.cause == Cause::stopped_by_pool;
   if (counted) {
     model_.lost(lost->job, lost->first + lost->begun - 1, dead.cause, id, now_);
   } else if (dead.handed_in == 0 && !ours) {
