@@ -144,6 +144,8 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
         worker->start_deadline = clock.now();
       } else {
         worker->pidfd = std::move(fds.front());
+        if (worker->life != Worker::Life::requested && worker->start_error.empty())
+          worker->start_deadline = kNever;  // its hello was faster
         (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id),
                         sys::kReadable);  // out of memory: its socket's end tells
         if (worker->kill_cause != Cause::none) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGKILL);  // condemned before it had a pid
@@ -212,7 +214,8 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       worker.life = Worker::Life::enrolled;
       worker.group = static_cast<int>(message.b);
       worker.said_pid = message.pid;
-      worker.start_deadline = kNever;  // an initializer may take as long as it likes
+      // An initializer may take as long as it likes. The zygote may not: without its word nobody would see this worker's end.
+      if (worker.pidfd) worker.start_deadline = kNever;
       break;
     case ring::MessageType::ready:
       if (worker.life == Worker::Life::enrolled) worker_ready(worker);
@@ -265,15 +268,23 @@ void Engine::Impl::grant_result_buffer(Worker& worker, std::int64_t bytes) {
 /// ring that only it maps); else it cannot enrol any more, its line being shut, and it is asked for again on a fresh line: two processes
 /// must never write into one ring.
 void Engine::Impl::settle_unborn(Worker& worker) {
-  sys::shut_down(worker.socket.get());
-  read_worker(worker);
+  if (worker.socket) read_worker(worker);
+  const bool enrolled = worker.life != Worker::Life::requested;
+  if (!enrolled && worker.socket) {
+    sys::shut_down(worker.socket.get());
+    read_worker(worker);  // a hello on its way
+  }
   if (worker.life != Worker::Life::requested) {
     auto pidfd = sys::pidfd_open(worker.said_pid);
     if (pidfd && sys::maps_contain(worker.said_pid, Line::kRingName) &&
         epoll.add(pidfd->get(), tag(Source::worker_pidfd, worker.id), sys::kReadable)) {
       worker.pid = worker.said_pid;
       worker.pidfd = *std::move(pidfd);
-      kill_worker(worker, Cause::stopped_by_pool);
+      worker.start_deadline = kNever;
+      if (enrolled)
+        ask_to_leave(worker, /*deliver=*/true);  // like the others of this zygote: it may be in the middle of an item
+      else
+        kill_worker(worker, Cause::stopped_by_pool);
       return;
     }
   }
@@ -292,6 +303,8 @@ void Engine::Impl::settle_unborn(Worker& worker) {
   if (!taken) {
     worker.start_error = taken.error().message();
     worker.start_deadline = clock.now();
+  } else if (worker.closing) {
+    worker.channel->set_closed();  // it was retired before it was born, and that order lies on the old line
   }
 }
 
