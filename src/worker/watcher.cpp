@@ -92,7 +92,9 @@ void Watcher::take_all_along() {
   for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
   // Daemons hang below the zygote, which is about to kill them and us. If it went with the parent, or is stuck, they hang below a
   // stranger and only their origin tells. Not getppid(): the kernel changes it thread by thread, and wakes us before it is our turn.
-  if (charge_.zygote_pidfd) (void)sys::pidfd_wait_exited(charge_.zygote_pidfd.get(), kZygoteLimit);
+  if (charge_.zygote_pidfd && !sys::pidfd_wait_exited(charge_.zygote_pidfd.get(), kZygoteLimit)) {
+    (void)sys::pidfd_send_signal(charge_.zygote_pidfd.get(), SIGCONT);  // it may be stopped; we will not be there to look again
+  }
   kill_by_origin(charge_.origin);
   if (getpgrp() == charge_.group) (void)kill(0, SIGKILL);  // takes us along
   sys::exit_now(1);

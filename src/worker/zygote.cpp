@@ -89,6 +89,8 @@ Status Zygote::set_up() {
   if (sigaction(SIGCHLD, nullptr, &callers_child_action_) != 0) return Error{ErrorCode::os_error, errno, "sigaction", "SIGCHLD"};
   if (auto done = sys::set_default(SIGCHLD); !done.ok()) return done;
   if (auto done = sys::set_child_subreaper(true); !done.ok()) return done;
+  // A zygote that is stopped would not see its caller's death. (Also sent when merely the thread ends that forked it: no harm.)
+  if (auto done = sys::set_parent_death_signal(SIGCONT); !done.ok()) return done;
   // pid and start time: unique on this machine until it is booted again, also among nested pools.
   tag_prefix_ = std::to_string(getpid()) + "-" + std::to_string(sys::now().count()) + "-";
   auto epoll = sys::Epoll::create();
