@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "sys/clock.hpp"
 #include "sys/failpoint.hpp"
 #include "sys/process.hpp"
+#include "sys/signals.hpp"
 #include "sys/thread.hpp"
 #include "worker/cpp_zygote.hpp"
 
@@ -68,6 +70,7 @@ struct Pool::Impl {
   Handler handler;
   std::shared_ptr<pool::Engine> engine;
   pool::FunctionRef function;
+  sigset_t callers_mask{};  // not that of the restarter, which blocks all signals
   sys::NativeThread restarter;
 
   Status fork_zygote();
@@ -88,6 +91,7 @@ Status Pool::Impl::fork_zygote() {
                                       .parent_pidfd = parent->get(),
                                       .handler = handler,
                                       .initializer = options.initializer,
+                                      .worker_mask = callers_mask,
                                       .in_zygote = {}});
   if (!pid) return std::move(pid).error();
   HF_FAILPOINT(parent_zygote_forked);
@@ -118,6 +122,7 @@ Result<Pool> Pool::open(Handler handler, PoolOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
   impl->handler = std::move(handler);
+  impl->callers_mask = sys::BlockAllSignals().old_mask();
   impl->engine = *std::move(engine);
   auto function = impl->engine->intern_function({});
   if (!function) return std::move(function).error();

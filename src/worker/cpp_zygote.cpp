@@ -49,13 +49,13 @@ int run_cpp_worker(const CppZygote& zygote, WorkerSeed&& seed) {
   return leave(code);
 }
 
-int run_zygote(CppZygote& zygote, const sigset_t& mask) {
+int run_zygote(CppZygote& zygote) {
   if (zygote.in_zygote) zygote.in_zygote();
   ZygoteConfig config;
   config.pool_socket = std::move(zygote.pool_socket);
   config.bell_fd = zygote.bell_fd;
   config.parent_pidfd = zygote.parent_pidfd;
-  config.worker_mask = mask;
+  config.worker_mask = zygote.worker_mask;
   config.run_worker = [&zygote](WorkerSeed&& seed) { return run_cpp_worker(zygote, std::move(seed)); };
   return zygote_main(config);
 }
@@ -70,7 +70,7 @@ Result<int> fork_cpp_zygote(CppZygote zygote) {
   if (pid == 0) {
     int code = 1;
     try {
-      code = run_zygote(zygote, blocked.old_mask());
+      code = run_zygote(zygote);
     } catch (...) {
       (void)std::fputs("holdfast: the zygote ran out of memory\n", stderr);  // what else can throw there; the pool sees its death
     }

@@ -1,6 +1,7 @@
 // What: the zygote of a C++ pool: a plain fork of the caller, whose workers run a handler that was given to the pool. Called by src/pool.
 #pragma once
 
+#include <csignal>
 #include <functional>
 
 #include "base/result.hpp"
@@ -15,6 +16,7 @@ struct CppZygote {
   int parent_pidfd = -1;
   Handler handler;
   std::function<void()> initializer;  // in each worker before its first item; may throw: the worker's start has failed
+  sigset_t worker_mask = {};          // the signals that initializer and handler find blocked: the mask of the one who opened the pool
   std::function<void()> in_zygote;    // first thing in the forked zygote: drop the descriptors that belong to the pool alone
 };
 

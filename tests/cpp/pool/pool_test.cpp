@@ -379,6 +379,21 @@ TEST(Pool, SurvivesTheDeathOfItsZygote) {
   }
 }
 
+// Forked by the restarter, a thread that blocks all signals.
+TEST(Pool, WorkersOfAnotherZygoteHaveTheCallersSignalMask) {
+  Pool pool = open_pool([](std::span<const std::byte>) {
+    sigset_t mask;
+    sigprocmask(SIG_BLOCK, nullptr, &mask);
+    return bytes_of(sigismember(&mask, SIGTERM) == 1 ? -1 : getppid());
+  });
+  const std::int64_t zygote = value_of(pool.map(numbers(1))->get()[0].value);
+  ASSERT_GT(zygote, 1);
+  kill(static_cast<pid_t>(zygote), SIGKILL);
+  std::int64_t other = zygote;
+  while (other == zygote) other = value_of(pool.map(numbers(1))->get()[0].value);
+  EXPECT_GT(other, 1) << "SIGTERM is blocked";
+}
+
 TEST(Pool, RefusesBadOptionsByName) {
   EXPECT_NE(Pool::open(Handler{}).error().message().find("handler"), std::string::npos);
   PoolOptions options;

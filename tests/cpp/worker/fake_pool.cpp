@@ -12,6 +12,7 @@
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
+#include "sys/signals.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::worker::test {
@@ -66,6 +67,7 @@ FakePool::FakePool(Handler handler, std::function<void()> initializer) {
   zygote.parent_pidfd = self_pidfd_.get();
   zygote.handler = std::move(handler);
   zygote.initializer = std::move(initializer);
+  zygote.worker_mask = sys::BlockAllSignals().old_mask();
   zygote.in_zygote = [this] { line_.reset(); };
   auto forked = fork_cpp_zygote(std::move(zygote));
   must(forked.ok(), "fork of the zygote");
