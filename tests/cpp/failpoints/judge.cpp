@@ -64,7 +64,8 @@ void Judge::failed(const Item& item, const Outcome& outcome, OnFailure policy) {
   if (policy == OnFailure::retry && !allowed_.repeated && !late) complain("P1: " + name(item) + " died, was to be run again, and was not");
   if (!report.lost_item) complain("P2: " + name(item) + " died of a worker that did not run it: " + describe(report));
   if (late && report.cause != Cause::time_limit) complain("P11: " + name(item) + " timed out: " + describe(report));
-  if (!late && item.act == Act::die && !(report.cause == Cause::killed_by_unknown && report.signal == SIGKILL) && !allowed_.time_outs)
+  if (!late && item.act == Act::die && !(report.cause == Cause::killed_by_unknown && report.signal == SIGKILL) && !allowed_.time_outs &&
+      !allowed_.repeated)
     complain("P11: " + name(item) + " killed itself: " + describe(report));
   if (meant || (late && allowed_.time_outs)) return;
   ++lost_;
