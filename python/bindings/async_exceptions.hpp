@@ -6,7 +6,9 @@
 // succeeds, or is interrupted somewhere else. So what fails twice in a row in the same place, and not by a handler's frame, is the work's own
 // failure. (SIGINT's own handler has no frame.)
 //
-// Callers: outcomes.cpp, bind_results.cpp, bind_iterators.cpp, bind_pool.cpp. Needs the GIL.
+// Pickling is not done once more, for what fails now and then may do so by itself: there the handler's frame alone tells (is_from_handler).
+//
+// Callers: outcomes.cpp, bind_results.cpp, bind_iterators.cpp, bind_pool.cpp; encoding.cpp, pickling.cpp. Needs the GIL.
 #pragma once
 
 #include "python.hpp"
@@ -15,6 +17,13 @@
 #include "waits.hpp"
 
 namespace holdfast::python {
+
+/// Whether a signal handler raised `exception` (normalised, with its traceback), or one that it replaced, in the middle of other code. It has a
+/// handler's frame, or is the SoftTimeoutError by which a pool of which this process is a worker interrupts it. A handler that is not written in
+/// Python has no frame, and is not known.
+bool is_from_handler(PyObject* exception);
+/// The same for the exception now set; it stays set.
+bool handler_has_raised();
 
 /// Whether both exceptions are of one class, came by the same instructions, and not by a signal handler's. Both normalised, with tracebacks.
 bool fail_alike(PyObject* one, PyObject* other);

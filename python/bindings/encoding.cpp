@@ -2,6 +2,7 @@
 #include <new>
 #include <vector>
 
+#include "async_exceptions.hpp"
 #include "errors.hpp"
 #include "objects.hpp"
 
@@ -11,9 +12,9 @@ namespace {
 constexpr std::size_t kCachedFunctions = 256;
 
 /// Replaces the error now set by an object that raises that error where it is unpickled. nullptr = the error stays (or a worse one is) set:
-/// Ctrl-C and lack of memory belong to the caller, not to a task.
+/// Ctrl-C, lack of memory and what a signal handler raised belong to the caller, not to a task.
 PyObject* poison_from_error() {
-  if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError)) return nullptr;
+  if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError) || handler_has_raised()) return nullptr;
   PyObject* error = take_exception();
   PyObject* module = PyImport_ImportModule("holdfast._codec");
   PyObject* poison = module == nullptr ? nullptr : PyObject_CallMethod(module, "poison", "O", error);

@@ -8,6 +8,7 @@
 #include <new>
 #include <vector>
 
+#include "async_exceptions.hpp"
 #include "errors.hpp"
 
 namespace holdfast::python {
@@ -257,6 +258,10 @@ bool is_refusal(const Imports* known, PyObject* error) {
          PyErr_GivenExceptionMatches(error, PyExc_TypeError) != 0;
 }
 
+/// The exception now set came from outside, in the middle of the pickling (Ctrl-C, a signal handler): it says nothing about the object, and comes
+/// before whatever else is to be tried.
+bool is_callers() { return !PyErr_ExceptionMatches(PyExc_Exception) || handler_has_raised(); }
+
 std::size_t align_up(std::size_t value) { return (value + kBufferAlignment - 1) & ~(kBufferAlignment - 1); }
 
 constexpr std::size_t kHeader = 16;
@@ -325,9 +330,16 @@ Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowe
       sink_release(sink);
       return {second, true};
     }
+    if (is_callers()) {
+      PyObject* error = take_exception();
+      sink_release(sink);
+      restore_exception(error);
+      return {};
+    }
     PyErr_Clear();  // cloudpickle cannot: let it go by reference, the worker will say what it cannot find
     return {sink, false};
   }
+  if (is_callers()) return {};
   PyObject* refusal = take_exception();
   if (by_value_allowed && is_refusal(known, refusal)) {
     sink = pickle_by_value(known, object);
@@ -335,7 +347,7 @@ Pickled pickle_object(PyObject* object, bool main_by_value, bool by_value_allowe
       Py_DECREF(refusal);
       return {sink, true};
     }
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {  // Ctrl-C in the middle: it comes first
+    if (is_callers()) {
       Py_DECREF(refusal);
       return {};
     }

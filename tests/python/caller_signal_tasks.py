@@ -52,6 +52,62 @@ class InterruptedError_(Exception):
         return rebuild_error, self.args
 
 
+class Refused(TypeError):
+    """Out of a handler; of a class by which pickle refuses an object, too, and cloudpickle is tried then."""
+
+
+def refuse_it(number, frame):
+    raise Refused(number)
+
+
+def raise_from_star(*arguments):
+    """A handler without names for its arguments."""
+    raise Raised(arguments[0])
+
+
+class InterruptedPickling:
+    """Is interrupted while it is pickled in the caller, as an argument or as the function."""
+
+    def __init__(self, value, convert=False):
+        self.value = value
+        self.convert = convert
+
+    def __reduce__(self):
+        try:
+            interrupt()
+        except Raised as error:
+            if self.convert:
+                raise ValueError("no state") from error
+            raise
+        return InterruptedPickling, (self.value,)
+
+    def __call__(self, value):
+        return self.value + value
+
+
+class InterruptsHere(InterruptedPickling):
+    """Brings its interruption along."""
+
+    def __reduce__(self):
+        INTERRUPTIONS.append(signal.SIGALRM)
+        return super().__reduce__()
+
+
+class FailsToPickle:
+    """Its own doing, and with a frame that looks like a handler's from afar."""
+
+    def __reduce__(self):
+        fail(1, 2)
+
+
+def fail(number, frame):
+    raise Raised(number)
+
+
+def value_of(item, *more):
+    return item.value + sum(more)
+
+
 def interrupted(value):
     return Interrupted(value)
 

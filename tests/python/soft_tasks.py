@@ -94,6 +94,7 @@ def counts(seconds):
         except SoftTimeoutError:
             seen += 1
             end = time.monotonic() + seconds
+            raise_them()  # late ones
     return seen
 
 

@@ -75,6 +75,64 @@ def test_an_exception_of_a_task_that_is_interrupted(pool, number):
     assert caught.value.args == (5,) and "raises_interrupted" in str(caught.value.__cause__)
 
 
+SUBMITS = {
+    "apply": lambda pool, item: pool.apply(tasks.value_of, (item,)),
+    "keyword": lambda pool, item: pool.apply(tasks.value_of, (), {"item": item}),
+    "map": lambda pool, item: pool.map(tasks.value_of, [tasks.InterruptedPickling(1), item])[1],
+    "map of an iterator": lambda pool, item: pool.map(tasks.value_of, iter([item]))[0],
+    "starmap": lambda pool, item: pool.starmap(tasks.value_of, [(item, 0)])[0],
+    "function": lambda pool, item: pool.apply(item, (0,)),
+    "imap's function": lambda pool, item: next(pool.imap(item, [0])),
+}
+HANDLERS = {
+    tasks.raise_it: tasks.Raised,
+    tasks.raise_from_star: tasks.Raised,
+    tasks.refuse_it: tasks.Refused,
+    signal.default_int_handler: KeyboardInterrupt,
+}
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
+@pytest.mark.parametrize("submit", SUBMITS)
+def test_an_argument_that_is_interrupted_is_the_callers_exception(pool, submit, handler):
+    """And no item's: nothing was submitted, and the same call works."""
+    signal.signal(ALARM, handler)
+    before = pool.stats()["items_submitted"]
+    item = tasks.InterruptedPickling(7)
+    tasks.INTERRUPTIONS.append(ALARM)
+    with pytest.raises(HANDLERS[handler]) as caught:
+        SUBMITS[submit](pool, item)
+    assert caught.value.__cause__ is None  # no remote traceback
+    assert pool.stats()["items_submitted"] == before
+    assert SUBMITS[submit](pool, item) == 7
+
+
+def test_an_argument_that_turns_what_interrupts_it_into_another_error(pool):
+    """It does not hide where that came from."""
+    tasks.INTERRUPTIONS.append(ALARM)
+    with pytest.raises(ValueError, match="no state") as caught:
+        pool.apply_async(tasks.value_of, (tasks.InterruptedPickling(7, convert=True),))
+    assert isinstance(caught.value.__cause__, tasks.Raised)
+
+
+def test_an_argument_that_cannot_be_pickled_is_its_items_error(pool):
+    """Only that item fails; the call itself does not raise."""
+    result = pool.map_async(tasks.value_of, [tasks.InterruptedPickling(1), tasks.FailsToPickle()], 1)
+    with pytest.raises(tasks.Raised):
+        result.get(20)
+    assert result.partial == {0: 1}
+
+
+def test_a_long_map_that_is_interrupted_in_the_middle_is_given_up(pool):
+    """What was submitted of it already is cancelled, and the pool goes on."""
+    items = [tasks.InterruptedPickling(n) for n in range(20_000)]
+    items[15_000] = interrupting = tasks.InterruptedPickling(7)
+    interrupting.__class__ = tasks.InterruptsHere
+    with pytest.raises(tasks.Raised):
+        pool.map(tasks.value_of, items)
+    assert pool.apply(tasks.value_of, (items[3],)) == 3
+
+
 @pytest.mark.parametrize("name", ["failure", "remote_traceback"])
 def test_an_error_of_ours_that_is_interrupted_while_it_is_made(pool, monkeypatch, name):
     """What a soak met: Ctrl-C in the making of a WorkerDiedError had become the outcome of the task that died."""
