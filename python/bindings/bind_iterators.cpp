@@ -9,6 +9,7 @@
 //   3. What the input raised is the last thing the consumer sees, after the results of the chunks before it. The items of the chunk that was
 //      being read are not run, as in the standard pool (tests/stdlib: test_imap_handle_iterable_exception): a chunk goes out whole or not at
 //      all, so the window's room is used by whole chunks.
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -168,6 +169,7 @@ class Reading {
     self_->reader = PyThread_get_thread_ident();
     return WaitEnd::ready;
   }
+  bool nested() const { return nested_; }
   void end() const {
     if (nested_) return;
     self_->reader = 0;
@@ -253,8 +255,19 @@ PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
   return nullptr;
 }
 
+/// Others behind the item just read may be there: they are taken along, at the price of one. The last batch has been given.
+void take_batch(IteratorObject* self) {
+  self->batch.clear();
+  self->batch_at = 0;
+  engine_of(self->core).take_more(self->job, self->next, self->batch);
+  self->next += self->batch.size();
+}
+
+pool::Settled next_of_batch(IteratorObject* self) { return std::move(self->batch[self->batch_at++]); }
+
 PyObject* step(IteratorObject* self, const Deadline& deadline) {
   if (self->kept != nullptr) return give_kept(self);
+  if (self->batch_at < self->batch.size() && !engine_of(self->core).in_forked_child()) return give_item(self, next_of_batch(self));
   if (self->over) return end_of_items(self);
   pool::Settled settled;
   const Reading reading(self);
@@ -265,7 +278,10 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
       return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
     };
     end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, Interrupt::workers_on(self->job), read);
-    if (end == WaitEnd::ready) ++self->next;
+    if (end == WaitEnd::ready) {
+      ++self->next;
+      if (!reading.nested()) take_batch(self);  // else the next() that was interrupted would miss them
+    }
     reading.end();
   }
   switch (end) {
@@ -321,6 +337,7 @@ void iterator_dealloc(PyObject* object) {
   PyObject_GC_UnTrack(object);
   if (self->job) engine_of(self->core).forget(self->job);
   self->job.~shared_ptr();
+  std::destroy_at(&self->batch);
   iterator_clear(object);
   Py_CLEAR(self->feed);
   Py_CLEAR(self->core);
@@ -367,6 +384,7 @@ PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObjec
   IteratorObject* self = allocate<IteratorObject>(reinterpret_cast<PyTypeObject*>(type));
   if (self == nullptr) return nullptr;
   new (&self->job) pool::JobRef();
+  new (&self->batch) std::vector<pool::Settled>();
   self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
   self->pool = Py_NewRef(pool);
   self->function = Py_NewRef(function);

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "codec.hpp"
 #include "pool/engine.hpp"
@@ -88,6 +89,8 @@ struct IteratorObject {
   pool::JobRef job;
   Policies policies;
   ItemIndex next;
+  std::vector<pool::Settled> batch;  // taken from the engine, from batch_at on not given yet
+  std::size_t batch_at;
   PyObject* kept;  // [(value or exception, success)] that a signal handler has kept from the reader, the next ones; nullptr: none
   bool unordered;
   unsigned long reader;  // the thread that is inside next(), 0 = none: others wait at the gate

@@ -167,6 +167,10 @@ void Engine::Impl::results_seen(Worker& worker, ChunkInFlight& chunk) {
 /// Every item the worker could begin is answered: the chunk's slot comes back.
 void Engine::Impl::chunk_answered(Worker& worker, ChunkInFlight& chunk) {
   if (chunk.announced) worker.give_slot(chunk.slot, /*passed=*/chunk.pushed <= chunk.end);
+  if (&chunk == &worker.chunks.front()) {  // results come in order: nearly always
+    worker.chunks.pop_front();
+    return;
+  }
   const ChunkId id = chunk.chunk;
   std::erase_if(worker.chunks, [id](const ChunkInFlight& each) { return each.chunk == id; });
 }

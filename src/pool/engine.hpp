@@ -138,6 +138,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out);
   /// Until any unread item is settled; in completion order. `ended`: all items were read.
   Waited wait_any(const JobRef& job, Nanos max_sleep, Settled& out);
+  /// Behind a wait_item() or wait_any() that was ready, without another wait: some of the settled items that would be read next (of an ordered
+  /// job those from `next` on, without a gap), appended to `out`. They count as consumed when the reader waits again: the window holds.
+  void take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out);
   /// All settled items not read yet, in item order (after wait_job). One short mutex hold, whatever their number.
   Harvest take_results(const JobRef& job);
   /// First failure in completion order (died, timed_out, raised...; not skipped), for map's exception. nullopt = none.

@@ -10,17 +10,14 @@ namespace holdfast::pool {
 void ItemStore::append(ItemBatch&& batch) {
   if (batch.empty()) return;
   const std::uint64_t added = batch.count();
-  parts_.push_back({count_, added, std::move(batch)});
+  parts_.emplace_hint(parts_.end(), count_, Part{count_, added, std::move(batch)});
   count_ += added;
 }
 
 const ItemStore::Part& ItemStore::part_of(ItemIndex index) const {
-  HF_CHECK(!parts_.empty());
-  if (parts_.size() == 1) return parts_.front();
-  const auto after =
-      std::upper_bound(parts_.begin(), parts_.end(), index, [](ItemIndex wanted, const Part& part) { return wanted < part.first; });
+  const auto after = parts_.upper_bound(index);
   HF_CHECK(after != parts_.begin());
-  return *std::prev(after);
+  return std::prev(after)->second;
 }
 
 /// One behind the last item of a pack, in the job's numbers.
@@ -91,9 +88,7 @@ void ItemStore::settled(ItemIndex first, std::uint64_t count) {
     if (part.unsettled == 0) {
       if (place_.part == &part) place_ = {};
       part.batch = ItemBatch{};  // bytes go now; the empty part keeps its place until the ones before it are gone
-      if (&part == &parts_.front()) {
-        while (!parts_.empty() && parts_.front().unsettled == 0) parts_.pop_front();
-      }
+      while (!parts_.empty() && parts_.begin()->second.unsettled == 0) parts_.erase(parts_.begin());
     }
     first += in_part;
     count -= in_part;

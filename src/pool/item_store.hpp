@@ -2,7 +2,7 @@
 // A lazy job's items come in batches; a batch is freed when all of its items are settled, so a job of any length stays flat.
 #pragma once
 
-#include <deque>
+#include <map>
 
 #include "pool/payload.hpp"
 
@@ -49,7 +49,7 @@ class ItemStore {
   void seek(ItemIndex index) const;
   StoredRun records_behind(std::uint64_t count) const;
 
-  std::deque<Part> parts_;  // references to its elements stay good while others are added and taken
+  std::map<ItemIndex, Part> parts_;  // by the first item. References to its elements stay good while others are added and taken
   std::uint64_t count_ = 0;
   mutable Place place_;
 };

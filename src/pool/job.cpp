@@ -8,7 +8,9 @@
 namespace holdfast::pool {
 
 namespace {
-constexpr std::uint64_t kLongChunk = 16;  // shorter ones: a run is a record or a few, and costs more than their slots
+constexpr std::uint64_t kLongChunk = 16;    // shorter ones: a run is a record or a few, and costs more than their slots
+constexpr std::uint64_t kBatch = 64;        // items that a reader takes at once, at most
+constexpr std::uint64_t kPartOfWindow = 4;  // and not more than this part of it, or the feeder would wait for him
 }  // namespace
 
 Job::Job(JobRequest&& request)
@@ -21,14 +23,16 @@ Job::Job(JobRequest&& request)
       in_runs(request.whole && request.chunk_size >= kLongChunk),
       chunk_size(request.chunk_size),
       window(request.window, request.widest, request.chunk_size),
-      input_open(request.open) {
+      input_open(request.open),
+      runs_(in_runs ? std::make_unique<OutcomeRuns>() : nullptr),
+      completion_order_(unordered ? std::make_unique<std::deque<ItemIndex>>() : nullptr) {
   add_items(std::move(request.items));
 }
 
 void Job::add_items(ItemBatch&& batch) {
   const std::uint64_t added = batch.count();
   if (in_runs)
-    runs_.grow(added);
+    runs_->grow(added);
   else
     slots_.resize(slots_.size() + added);
   if (lazy && added != 0) window.saw(batch.bytes_per_item());
@@ -47,7 +51,7 @@ bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure fa
   if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
   if (failure.kind != OutcomeKind::pending && !forgotten) failures_.add(item, std::move(failure));
   if (in_runs)
-    runs_.settle(item, kind, forgotten ? Payload{} : std::move(payload));
+    runs_->settle(item, kind, forgotten ? Payload{} : std::move(payload));
   else
     settle_slot(item, kind, std::move(payload));
   if (lazy)
@@ -67,12 +71,12 @@ void Job::settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload) {
   }
   if (lazy) window.saw(payload.bytes().size());
   found.payload = std::move(payload);
-  if (unordered) completion_order_.push_back(item);
+  if (unordered) completion_order_->push_back(item);
 }
 
 std::uint64_t Job::settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
-  const std::uint64_t settled = runs_.settle_run(first, count, bytes);
-  if (forgotten) (void)runs_.take_payloads();
+  const std::uint64_t settled = runs_->settle_run(first, count, bytes);
+  if (forgotten) (void)runs_->take_payloads();
   unsettled_ -= settled;
   drop_items_when_over();
   return settled;
@@ -100,18 +104,30 @@ bool Job::take(ItemIndex item, Settled& out) {
 }
 
 bool Job::take_any(Settled& out) {
-  while (!completion_order_.empty()) {
-    const ItemIndex item = completion_order_.front();
-    completion_order_.pop_front();
+  while (any_settled_unread()) {
+    const ItemIndex item = completion_order_->front();
+    completion_order_->pop_front();
     if (take(item, out)) return true;
   }
   return false;
 }
 
+void Job::take_more(ItemIndex next, std::vector<Settled>& out) {
+  const std::uint64_t most = window.limited() ? std::min(kBatch, window.size() / kPartOfWindow) : kBatch;
+  try {
+    out.reserve(out.size() + most);
+  } catch (const std::bad_alloc&) { return; }
+  for (std::uint64_t taken = 0; taken < most; ++taken, ++borrowed_) {
+    Settled settled;
+    if (unordered ? !take_any(settled) : !take(next + taken, settled)) return;
+    out.push_back(std::move(settled));
+  }
+}
+
 Harvest Job::take_all() {
   Harvest all;
-  completion_order_.clear();
-  if (in_runs) return {unsettled_ == 0 ? std::exchange(runs_, {}) : runs_.take_payloads(), std::exchange(failures_, {})};
+  if (completion_order_) completion_order_->clear();
+  if (in_runs) return {unsettled_ == 0 ? std::exchange(*runs_, {}) : runs_->take_payloads(), std::exchange(failures_, {})};
   if (unsettled_ == 0) {
     consumed_ = size();
     all = Harvest(base_, std::exchange(slots_, {}), std::exchange(failures_, {}));

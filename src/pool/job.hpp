@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "pool/engine.hpp"
@@ -46,7 +47,7 @@ class Job {
   void add_items(ItemBatch&& batch);
   /// Frees the encoded items of a job that needs them no more.
   void drop_items_when_over();
-  std::uint64_t size() const { return in_runs ? runs_.size() : base_ + slots_.size(); }
+  std::uint64_t size() const { return in_runs ? runs_->size() : base_ + slots_.size(); }
   std::uint64_t unsettled() const { return unsettled_; }
   /// All settled and the input closed; for dispatch jobs the callbacks have run too.
   bool finished() const { return unsettled_ == 0 && !input_open; }
@@ -54,7 +55,7 @@ class Job {
   /// Room in the window: items that may be taken now. What nobody will read counts as consumed once it is settled.
   std::uint64_t room() const {
     if (!window.limited() || unlimited) return UINT64_MAX;
-    const std::uint64_t in_flight = forgotten ? unsettled_ : size() - consumed_;
+    const std::uint64_t in_flight = forgotten ? unsettled_ : size() - consumed_ + borrowed_;
     return in_flight >= window.size() ? 0 : window.size() - in_flight;
   }
   void wake_feeder_if_worth_it() {
@@ -75,9 +76,9 @@ class Job {
   }
   /// settle_done() for the results that lie in room_for_run() (jobs with in_runs). Returns how many items were pending.
   std::uint64_t settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes);
-  MutableByteSpan room_for_run() { return runs_.room(); }
+  MutableByteSpan room_for_run() { return runs_->room(); }
   bool is_pending(ItemIndex item) const {
-    if (in_runs) return item < runs_.size() && runs_.kind(item) == OutcomeKind::pending;
+    if (in_runs) return item < runs_->size() && runs_->kind(item) == OutcomeKind::pending;
     const Slot* found = slot(item);
     return found != nullptr && found->kind == OutcomeKind::pending;
   }
@@ -85,7 +86,13 @@ class Job {
   bool take(ItemIndex item, Settled& out);
   /// The oldest settled, unread item in completion order (jobs with `unordered`).
   bool take_any(Settled& out);
-  bool any_settled_unread() const { return !completion_order_.empty(); }
+  /// Some of what take_any() (of a job with `unordered`), or take() from `next` on, would give. The reader has them, but has not used them yet:
+  /// they fill the window until he comes back. Takes none where there is no memory for them.
+  void take_more(ItemIndex next, std::vector<Settled>& out);
+  void reader_is_back() {
+    if (std::exchange(borrowed_, 0) != 0) wake_feeder_if_worth_it();
+  }
+  bool any_settled_unread() const { return completion_order_ != nullptr && !completion_order_->empty(); }
   bool settled_unread(ItemIndex item) const;
   /// Everything settled and unread, in one move: a million outcomes cost what one costs.
   Harvest take_all();
@@ -100,13 +107,15 @@ class Job {
   void move_out(ItemIndex item, Slot& slot, Settled& out);
   void drop_read_prefix();
 
-  OutcomeRuns runs_;           // with in_runs; else
-  std::vector<Slot> slots_;    // of items base_ .. size()-1
-  ItemIndex base_ = 0;         // items before it are settled and read
-  ItemIndex read_prefix_ = 0;  // items before it are read (>= base_)
+  // Most jobs are single calls, and there may be a million of them: what they do not need is not even empty, but absent.
+  std::unique_ptr<OutcomeRuns> runs_;  // with in_runs; else
+  std::vector<Slot> slots_;            // of items base_ .. size()-1
+  ItemIndex base_ = 0;                 // items before it are settled and read
+  ItemIndex read_prefix_ = 0;          // items before it are read (>= base_)
   std::uint64_t unsettled_ = 0;
   std::uint64_t consumed_ = 0;
-  std::deque<ItemIndex> completion_order_;
+  std::uint64_t borrowed_ = 0;                               // of those consumed: by take_more(), since the reader was here last
+  std::unique_ptr<std::deque<ItemIndex>> completion_order_;  // with unordered
   Failures failures_;
 };
 

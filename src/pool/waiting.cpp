@@ -150,6 +150,7 @@ struct ItemReady {
   ItemIndex item;
   Settled& out;
   std::optional<Waited> operator()() const {
+    job.reader_is_back();
     if (job.take(item, out)) {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
@@ -167,6 +168,7 @@ struct AnyReady {
   Job& job;
   Settled& out;
   std::optional<Waited> operator()() const {
+    job.reader_is_back();
     if (job.take_any(out)) {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
@@ -188,6 +190,11 @@ Waited Engine::wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Set
 
 Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
   return impl_->wait_for_job(*job, max_sleep, AnyReady{*job, out});
+}
+
+void Engine::take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out) {
+  const Impl::Lock lock(impl_->mutex);
+  if (!impl_->forked_child) job->take_more(next, out);
 }
 
 Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
