@@ -129,7 +129,7 @@ def test_a_long_map_that_is_interrupted_in_the_middle_is_given_up(pool):
     items[15_000] = interrupting = tasks.InterruptedPickling(7)
     interrupting.__class__ = tasks.InterruptsHere
     with pytest.raises(tasks.Raised):
-        pool.map(tasks.value_of, items)
+        pool.map_async(tasks.value_of, items)
     assert pool.apply(tasks.value_of, (items[3],)) == 3
 
 

@@ -1,6 +1,7 @@
 """soft_timeout: SoftTimeoutError is raised inside the task that is over its limit, once, and nowhere else."""
 
 import signal
+import warnings
 
 import pytest
 import soft_tasks as tasks
@@ -138,9 +139,16 @@ def test_a_stopped_worker_meets_the_hard_limit(pool):
 # --- never anywhere else ----------------------------------------------------------------------------------------------------
 
 
-def test_a_result_is_pickled_in_peace(pool):
-    """The task has returned: its limit is over, and it has its value."""
-    assert pool.apply(tasks.slow_to_pickle, (2 * ENOUGH,), soft_timeout=ENOUGH) == "a value"
+def test_a_result_is_pickled_in_peace():
+    """The task has returned: its limit is over, and it has its value. The signal comes after it, and is no exception between two tasks either."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with holdfast.Pool(1) as pool:
+            assert pool.apply(tasks.slow_to_pickle, (2 * ENOUGH,), soft_timeout=ENOUGH) == "a value"
+            assert pool.apply(tasks.asleep, (0,)) == 0
+            pool.close()
+            pool.join()
+    assert not [str(warning.message) for warning in caught]
 
 
 def test_a_limit_that_is_over_before_the_task_begins_is_told_in_the_task(pool):
