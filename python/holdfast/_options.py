@@ -163,6 +163,7 @@ class PoolOptions:
     kill_children: bool = False
     recycle_after_async_exception: bool = False
     stall_warning: float | None = 60.0
+    start_deadline: float = 60.0
 
     def __post_init__(self) -> None:
         """Check every field; the first two with the standard pool's words."""
@@ -177,6 +178,7 @@ class PoolOptions:
             raise ValueError("maxtasksperchild must be a positive int or None")
         _number("grace", self.grace, 0, _MAX_SECONDS)
         _count("max_restarts", self.max_restarts, 0)
+        _number("start_deadline", self.start_deadline, 0, _MAX_SECONDS, above=True)
         if self.max_deaths is not None:
             _count("max_deaths", self.max_deaths, 1)
         if self.stall_warning is not None:

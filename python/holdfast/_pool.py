@@ -64,6 +64,8 @@ class Pool(multiprocessing.pool.Pool):
             *task_timeout*, which remains the limit of a task that does not heed it (docs/signals.md).
         grace: Seconds between asking workers to stop and SIGKILL.
         max_restarts: Failed starts in a row before the pool is broken.
+        start_deadline: Seconds from asking for a worker to its first word; then that start has failed. The imports of a new interpreter
+            count, the initializer does not.
         max_deaths: Deaths under tasks, in all, before the pool is aborted; default: no limit.
         window: For imap and imap_unordered: chunks that may be taken from the input before their results are read;
             default 4 per worker, and more where items are so short and small that all would else wait for the window.
@@ -105,6 +107,7 @@ class Pool(multiprocessing.pool.Pool):
         kill_children: bool = False,
         recycle_after_async_exception: bool = False,
         stall_warning: float | None = 60.0,
+        start_deadline: float = 60.0,
     ) -> None:
         """See the class."""
         self._ctx = multiprocessing.get_context(context) if context is None or isinstance(context, str) else context
@@ -120,6 +123,7 @@ class Pool(multiprocessing.pool.Pool):
             kill_children,
             recycle_after_async_exception,
             stall_warning,
+            start_deadline,
         )
         self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, soft_timeout, window)
         if initializer is not None and not callable(initializer):
@@ -139,7 +143,7 @@ class Pool(multiprocessing.pool.Pool):
             max_restarts=options.max_restarts,
             max_deaths=options.max_deaths or 0,
             grace=float(options.grace),
-            start_deadline=60.0,
+            start_deadline=float(options.start_deadline),
             kill_children=options.kill_children,
             main_by_value=main_by_value,
             types=(AsyncResult, MapResult, IMapIterator, IMapUnorderedIterator),
@@ -155,7 +159,7 @@ class Pool(multiprocessing.pool.Pool):
                 self, _services.end, args=(core, self._handles, float(options.grace)), exitpriority=15
             )
             self._services = _services.start_threads(core, launcher)
-            core.wait_started(60.0)
+            core.wait_started(float(options.start_deadline))
         except BaseException:
             core.kill()
             raise

@@ -2,7 +2,9 @@
 // Part of Engine::Impl (engine_impl.hpp); runs in the supervisor, zygote_lost() also in the thread that ends the pool.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <utility>
 
 #include "pool/engine_impl.hpp"
@@ -17,6 +19,12 @@ namespace holdfast::pool {
 namespace {
 // More than a socket holds: one look reads it all, and a worker that never stops sending holds nobody up.
 constexpr int kMessagesAtOnce = 512;
+
+std::string seconds_text(Nanos span) {
+  std::array<char, 32> text{};
+  (void)std::snprintf(text.data(), text.size(), "%g s", std::chrono::duration<double>(span).count());  // longer than any number
+  return text.data();
+}
 }  // namespace
 
 /// Gives a worker that is to be born its line.
@@ -337,11 +345,25 @@ void Engine::Impl::reap_zygotes() {
 /// from here on; its pidfd tells when it really is. Tests: failpoints, zygote_*:stop.
 void Engine::Impl::replace_silent_zygote() {
   (void)sys::pidfd_send_signal(launcher.pidfd().get(), SIGKILL);  // refused: it is dead already
-  zygote_lost();
+  zygote_lost(
+      "the zygote process, which starts the workers, answered no request within " + seconds_text(options.start_deadline) +
+      ", and others in its place neither: it is stopped, or stuck (a module of set_forkserver_preload, a function of os.register_at_fork)");
+}
+
+/// It did not say hello in time: where it stands, so that the reader need not guess.
+std::string Engine::Impl::late_hello(const Worker& worker) const {
+  const std::string limit = "within " + seconds_text(options.start_deadline);
+  if (worker.pid == 0) return "no process was started for it " + limit;
+  const auto stat = sys::read_stat(worker.pid);
+  const char state = stat ? stat->state : '?';
+  return "it was started and did not say hello " + limit + ": " +
+         (state == 'T' || state == 't' ? "it is stopped"
+          : state == 'D'               ? "it is frozen, or in an uninterruptible system call"
+                                       : "it is stuck in its start (an import, a function of os.register_at_fork)");
 }
 
 /// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
-void Engine::Impl::zygote_lost() {
+void Engine::Impl::zygote_lost(const std::string& why) {
   if (!launcher.connected()) return;
   HF_FAILPOINT(parent_zygote_lost);
   epoll.remove(launcher.socket());
@@ -360,7 +382,7 @@ void Engine::Impl::zygote_lost() {
       settle_unborn(worker);
       continue;
     }
-    if (worker.start_error.empty()) worker.start_error = "the zygote process died again and again";
+    if (worker.start_error.empty()) worker.start_error = why;
     finish_worker(worker);
   }
   if (ending) {

@@ -193,7 +193,8 @@ struct Engine::Impl {
   void grant_result_buffer(Worker& worker, std::int64_t bytes);
   std::vector<WorkerId> unborn() const;
   void replace_silent_zygote();
-  void zygote_lost();
+  void zygote_lost(const std::string& why = "the zygote process died again and again");
+  std::string late_hello(const Worker& worker) const;
   void reap_zygotes();
   void worker_ready(Worker& worker);
   // stalls.cpp

@@ -130,7 +130,7 @@ void Engine::Impl::handle_deadlines(Time now) {
         zygote_is_silent = true;
         continue;
       }
-      if (worker.start_error.empty()) worker.start_error = "it did not say hello before the start deadline";
+      if (worker.start_error.empty()) worker.start_error = late_hello(worker);
       if (worker.pidfd)
         kill_worker(worker, Cause::failed_start);
       else

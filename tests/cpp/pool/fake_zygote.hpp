@@ -23,7 +23,7 @@ inline constexpr Nanos kPatience = std::chrono::seconds(20);
 class FakeZygote : public testing::Test {
  protected:
   void SetUp() override {
-    auto engine = Engine::create({.workers = 1, .max_restarts = 100, .leave_limit = std::chrono::milliseconds(50)});
+    auto engine = Engine::create(options_);
     ASSERT_TRUE(engine.ok());
     engine_ = *std::move(engine);
     auto seed = engine_->prepare_zygote();
@@ -97,6 +97,7 @@ class FakeZygote : public testing::Test {
     return {};
   }
 
+  EngineOptions options_{.workers = 1, .max_restarts = 100, .leave_limit = std::chrono::milliseconds(50)};
   std::shared_ptr<Engine> engine_;
   UniqueFd line_;
   UniqueFd socket_;  // the worker's end of its own line

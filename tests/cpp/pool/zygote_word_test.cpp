@@ -1,5 +1,7 @@
 // What: what the pool believes of its zygote's word about a worker's end (fake_zygote.hpp). The worker never enrols, so each end is a failed
 // start, with a report.
+#include <string>
+
 #include "pool/fake_zygote.hpp"
 
 namespace holdfast::pool {
@@ -68,6 +70,32 @@ TEST_F(ZygoteWord, MayBeThatTheStatusIsGone) {
   const ExitReport end = report();
   // Where the kernel keeps it for its pidfd (6.15) it is known all the same; it is never made up.
   EXPECT_TRUE(end.signal == SIGUSR1 || (end.signal == 0 && !end.has_exit_code));
+}
+
+class LateHello : public test::FakeZygote {
+ protected:
+  LateHello() { options_.start_deadline = std::chrono::milliseconds(200); }
+};
+
+TEST_F(LateHello, IsAFailedStartThatSaysWhereTheWorkerStands) {
+  const ExitReport end = report();
+  EXPECT_EQ(end.cause, Cause::failed_start);
+  EXPECT_NE(end.detail.find("did not say hello within 0.2 s"), std::string::npos) << end.detail;
+  EXPECT_NE(end.detail.find("stuck in its start"), std::string::npos) << end.detail;
+  EXPECT_EQ(ended_by(), SIGKILL);
+  EXPECT_EQ(next(ring::MessageType::start).pid, 0) << "the pool goes on";
+}
+
+class PromptHello : public test::FakeZygote {
+ protected:
+  PromptHello() { options_.start_deadline = std::chrono::milliseconds(500); }
+};
+
+TEST_F(PromptHello, LeavesTheInitializerAllTheTimeItWants) {
+  const ring::Message hello{.type = ring::MessageType::hello, .pid = pid_, .a = ring::kProtocolVersion, .b = pid_};
+  EXPECT_TRUE(sys::send_pod(socket_.get(), hello).ok());
+  std::this_thread::sleep_for(2 * options_.start_deadline);  // that time passes is what is tested
+  EXPECT_TRUE(engine_->worker_info(worker_)->alive);
 }
 
 }  // namespace
