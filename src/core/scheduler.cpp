@@ -303,6 +303,10 @@ std::uint64_t Scheduler::unsettled_in_all() const { return impl_->unsettled; }
 std::uint32_t Scheduler::live_workers() const { return static_cast<std::uint32_t>(impl_->workers.size()); }
 bool Scheduler::has_time_limits() const { return impl_->limited_jobs > 0; }
 bool Scheduler::has_idle() const { return !impl_->idle.empty(); }
+Nanos Scheduler::stall_of(WorkerId id) const {
+  const WorkerSlot* worker = impl_->find_worker(id);
+  return worker == nullptr ? Nanos{0} : impl_->stall(*worker);
+}
 bool Scheduler::has_ready() const { return !impl_->line.empty(); }
 Scheduler::Counters Scheduler::counters() const { return impl_->count; }
 

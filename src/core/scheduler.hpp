@@ -154,6 +154,7 @@ class Scheduler {
   std::uint32_t live_workers() const;        // starting, idle, busy or retiring: processes that exist
   bool has_time_limits() const;              // some unsettled job has a task_timeout or a soft_timeout
   bool has_idle() const;                     // a worker that has nothing to do
+  Nanos stall_of(WorkerId worker) const;     // how long it may make no progress before others get what it has not begun
   bool has_ready() const;                    // items that could run now, and no worker has room for them
   struct Counters {
     std::uint64_t deaths_under_items, failed_starts, retries, restarts, taken_back;

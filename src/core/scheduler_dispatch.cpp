@@ -30,7 +30,7 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
   // One chunk of one item counts too: it may not have begun, at a worker that is stopped (SIGSTOP) or has not got the processor.
   const bool has_more = worker.at_work() && worker.chunks > 0 && worker.answers_due == 0 && !worker.nothing_to_take;
   stealable.set(worker, has_more);
-  if (has_more && !worker.stalled) watch(after(worker.last_progress, stall()));
+  if (has_more && !worker.stalled) watch(after(worker.last_progress, stall(worker)));
 }
 
 // Idle workers come first, then hungry ones in turn, a chunk at a time: few chunks are spread wide, many are stacked deep.
@@ -58,7 +58,7 @@ WorkerSlot& Scheduler::Impl::next_idle() const {
 
 // Nothing measured yet: a quarter of the target, so that a worker gets a few items at most, and one slow item cannot have many
 // behind it. The average over all jobs is believed at once by jobs of one item (apply_async: each is a new job) and as an upper
-// bound by others; being wrong costs little, for what lies behind a long item is taken back after stall().
+// bound by others; being wrong costs little, for what lies behind a long item is taken back after stall(worker).
 std::uint32_t Scheduler::Impl::estimate_for(const Job& job) const {
   if (job.estimate_ns != 0) return job.estimate_ns;
   const std::uint32_t careful = std::max(narrow(ns(config.target_in_flight) / 4), 1U);
@@ -210,6 +210,7 @@ void Scheduler::taken_back(WorkerId id, ChunkId chunk_id, std::uint32_t end, Tim
 // `end` is clamped: the number comes from a word that the worker can write. What it cannot do is make an item vanish.
 void Scheduler::Impl::give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end) {
   end = std::clamp(end, chunk.done, chunk.end);
+  if (&chunk == &worker.at(0) && end == chunk.done && end < chunk.end) ++worker.false_starts;
   const Run run{chunk.first + end, chunk.first + chunk.end};
   chunk.end = end;
   chunk.asked_back = false;

@@ -70,7 +70,11 @@ struct Scheduler::Impl {
 
   bool ended() const { return state != PoolState::running && state != PoolState::closed; }
   bool all_done() const { return unsettled == 0 && open_jobs == 0; }
-  Nanos stall() const { return config.target_in_flight * 10; }
+  /// How long a worker may sit in one item, or take to begin one, before others get what it holds. Twice as long each time that an item was
+  /// taken from it unbegun: where every worker is slower than that to begin (more of them than the machine can run), they would take
+  /// the same item from each other for ever.
+  Nanos stall(const WorkerSlot& worker) const { return config.target_in_flight * (10U << std::min(worker.false_starts, kMostDoublings)); }
+  static constexpr std::uint32_t kMostDoublings = 5;
 
   // scheduler.cpp
   OutcomeKind end_kind() const;
@@ -116,7 +120,7 @@ struct Scheduler::Impl {
   void next_turn(Job& job);
   void steal(Time now);
   bool worth_stealing(const WorkerSlot& worker) const;
-  bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= after(worker.last_progress, stall()); }
+  bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= after(worker.last_progress, stall(worker)); }
   void ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most = ~std::uint32_t{0});
   void ask_all_back(WorkerSlot& worker);
   void give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end);

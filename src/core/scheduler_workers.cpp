@@ -221,6 +221,7 @@ Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint
   worker->load_ns -= std::uint64_t{items} * chunk.estimate_ns;
   worker->items_finished += items;
   worker->last_progress = now;
+  if (worker->false_starts > 0) --worker->false_starts;
   worker->nothing_to_take = worker->stalled = false;
   const bool timed = worker->timed_chunk == chunk_id && worker->timed_item >= first && worker->timed_item - first < items;
   if (timed) worker->deadline = worker->soft_deadline = kNever;

@@ -74,7 +74,8 @@ struct WorkerSlot {
   std::uint64_t load_ns = 0;       // estimate of the work in [done, end) of all chunks
   std::uint64_t chunks_given = 0;  // for maxtasksperchild; a chunk that came back whole does not count
   std::uint64_t items_finished = 0;
-  Time last_progress{0};  // when it last got its first chunk or finished an item
+  Time last_progress{0};           // when it last got its first chunk or finished an item
+  std::uint32_t false_starts = 0;  // times that its front item was taken back before it began; each item that it finishes takes one off
 
   // Time limits of the item that runs (item_started).
   ChunkId timed_chunk = 0;

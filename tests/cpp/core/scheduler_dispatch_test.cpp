@@ -112,6 +112,19 @@ TEST(SchedulerStealing, TakesASingleItemFromAWorkerThatDoesNotBeginIt) {
   EXPECT_EQ(pool.finish(pool.sent(1), 0), Verdict::settle);
 }
 
+// All workers are slower to begin an item than a stall is long: without growing patience they take it from each other for ever.
+TEST(SchedulerStealing, WaitsLongerForAWorkerEachTimeThatItTookAnItemBackTooEarly) {
+  Pool pool(config(2));
+  pool.ready_all();
+  pool.submit(1);
+  const Time end = pool.now + 2s;
+  while (pool.scheduler.next_deadline() < end) pool.tick(pool.scheduler.next_deadline());
+  EXPECT_LE(pool.of(Kind::take_back).size(), 12U);
+  const Action last = pool.sent(pool.sends() - 1);
+  EXPECT_GE(pool.scheduler.stall_of(last.worker), 300ms);
+  EXPECT_EQ(pool.finish(last, 0), Verdict::settle);
+}
+
 TEST(SchedulerStealing, AsksAWorkerInALongItemOnlyOnce) {
   Pool pool(config(2));
   pool.ready_all();

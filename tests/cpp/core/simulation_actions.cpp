@@ -264,7 +264,7 @@ void World::check_worker(const WorkerModel& worker) {
 void World::check_idle_hands(bool somebody_idle) {
   if (!somebody_idle) return;
   for (const WorkerModel& worker : workers_) {
-    if (worker.kill_ordered || worker.stall_excused || now_ < worker.progress + setup_.config.target_in_flight * 10) continue;
+    if (worker.kill_ordered || worker.stall_excused || now_ < worker.progress + scheduler_.stall_of(worker.id)) continue;
     bool unbegun = false;
     for (const ChunkModel& chunk : worker.chunks) { unbegun = unbegun || chunk.begun < chunk.end; }
     if (unbegun) fail("a worker is idle, and items lie behind a long one at " + worker_name(worker.id));

@@ -75,9 +75,12 @@ class Life {
     if (auto job = submit(items, chunk_size)) judge_.job(items, job->get());
   }
   void wait_until_all_are_ready() {
-    if (allowed_.time_outs) return;  // one that stopped between its hello and its initializer's end never is
-    const auto ready = [](const WorkerView& worker) { return worker.ready; };
-    for (auto all = pool_->workers(); !std::all_of(all.begin(), all.end(), ready); all = pool_->workers()) ::usleep(1000);
+    const auto ready = [this] {
+      const auto all = pool_->workers();
+      return std::all_of(all.begin(), all.end(), [](const WorkerView& worker) { return worker.ready; });
+    };
+    // One that is stopped between its hello and its initializer's end never is.
+    for (int i = 0; !ready() && !(allowed_.time_outs && i >= 1000); ++i) ::usleep(1000);
   }
   /// The normal end.
   void end() {
