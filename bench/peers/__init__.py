@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 HOLDFAST, STANDARD, EXECUTOR = "holdfast", "multiprocessing.Pool", "ProcessPoolExecutor"
 DEFAULT_PEERS = (HOLDFAST, STANDARD, EXECUTOR)
-TELLS_OF_A_DEATH = (BrokenProcessPool,)  # holdfast's WorkerDiedError is one, too
 
 # name: the module of the pool, the module of this package that adapts it, the adapter
 _PEERS = {

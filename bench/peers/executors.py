@@ -10,6 +10,10 @@ from typing import Any
 
 
 class ExecutorPeer:
+    death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death
+    broken_by_death = False  # a new executor is needed then
+    inherits = True  # its workers have what this process has when it is opened
+
     def __init__(self, executor: Any, workers: int) -> None:
         self.executor = executor
         self.workers = workers
@@ -37,8 +41,11 @@ class ExecutorPeer:
 class StandardExecutor(ExecutorPeer):
     def __init__(self, workers: int, context: Any) -> None:
         from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
 
         super().__init__(ProcessPoolExecutor(workers, mp_context=context), workers)
+        self.death_errors = (BrokenProcessPool,)
+        self.broken_by_death = True
 
 
 class LokyExecutor(ExecutorPeer):
@@ -48,6 +55,9 @@ class LokyExecutor(ExecutorPeer):
         import loky
 
         super().__init__(loky.get_reusable_executor(max_workers=workers), workers)
+        self.death_errors = (loky.BrokenProcessPool,)
+        self.broken_by_death = True
+        self.inherits = False
 
     def end(self) -> None:
         self.executor.shutdown(kill_workers=True)
@@ -60,6 +70,7 @@ class DeadpoolExecutor(ExecutorPeer):
         import deadpool
 
         super().__init__(deadpool.Deadpool(max_workers=workers, mp_context=context, max_backlog=1 << 30), workers)
+        self.death_errors = (deadpool.ProcessError,)
 
 
 class PebblePeer(ExecutorPeer):
@@ -67,6 +78,10 @@ class PebblePeer(ExecutorPeer):
         import pebble
 
         super().__init__(pebble.ProcessPool(max_workers=workers, context=context), workers)
+        self.death_errors = (pebble.ProcessExpired,)
+
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        return self.executor.schedule(function, arguments).result  # type: ignore[no-any-return]
 
     def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
         return self.executor.map(function, items, chunksize=chunksize).result()  # type: ignore[no-any-return]

@@ -11,6 +11,10 @@ from peers import Unsupported
 class PoolPeer:
     """A pool with apply_async, map, imap, imap_unordered, terminate and join."""
 
+    death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death; empty: nothing does
+    broken_by_death = False  # a new pool is needed then
+    inherits = True  # its workers have what this process has when it is opened
+
     def __init__(self, pool: Any) -> None:
         self.pool = pool
         self.apply = pool.apply
@@ -32,6 +36,7 @@ class HoldfastPeer(PoolPeer):
         import holdfast
 
         super().__init__(holdfast.Pool(workers, context=context))
+        self.death_errors = (holdfast.WorkerDiedError,)
 
 
 class StandardPeer(PoolPeer):
@@ -42,31 +47,33 @@ class StandardPeer(PoolPeer):
 class BilliardPeer(PoolPeer):
     def __init__(self, workers: int, context: Any) -> None:
         import billiard
+        from billiard.einfo import ExceptionWithTraceback
 
         super().__init__(billiard.get_context(context.get_start_method()).Pool(workers))
+        self.death_errors = (ExceptionWithTraceback,)  # around its WorkerLostError
 
 
 class MpirePeer(PoolPeer):
-    """mpire.WorkerPool: its map passes the elements of a tuple one by one, as starmap does; none of our items is a tuple."""
+    """mpire.WorkerPool. It hands the elements of a tuple over one by one, so each item travels in a tuple of its own."""
 
     def __init__(self, workers: int, context: Any) -> None:
         import mpire
 
         self.pool = mpire.WorkerPool(workers, start_method=context.get_start_method())
         self.apply = self.pool.apply
+        self.death_errors = (RuntimeError,)
+        self.broken_by_death = True
 
-    def map(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        return self.pool.map(function, items, chunk_size=chunksize)  # type: ignore[no-any-return]
+    def map(self, function: Callable[..., Any], items: Any, chunksize: int | None = None) -> list[Any]:
+        raise Unsupported("fails in a pool that apply() was used in (mpire 2.10)")
 
-    def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterable[Any]:
+    imap = map
+
+    def imap_unordered(self, function: Callable[..., Any], items: Any, chunksize: int) -> Iterable[Any]:
         if not hasattr(items, "__len__"):
             raise Unsupported("needs the length of its input")
-        return self.pool.imap(function, items, chunk_size=chunksize)  # type: ignore[no-any-return]
-
-    def imap_unordered(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterable[Any]:
-        if not hasattr(items, "__len__"):
-            raise Unsupported("needs the length of its input")
-        return self.pool.imap_unordered(function, items, chunk_size=chunksize)  # type: ignore[no-any-return]
+        arguments = ((item,) for item in items)
+        return self.pool.imap_unordered(function, arguments, iterable_len=len(items), chunk_size=chunksize)  # type: ignore[no-any-return]
 
     def end(self) -> None:
         self.pool.terminate()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from peers import EXECUTOR, STANDARD, TELLS_OF_A_DEATH, Unsupported
+from peers import Unsupported
 from workloads.base import Row, Setting, Value, Workload
 from workloads.tasks import die, last_act, now, same, whoami
 
@@ -58,14 +58,14 @@ def exit_watcher() -> Iterator[Callable[[int], Callable[[], int]]]:
 
 
 def death_to_caller(setting: Setting) -> dict[str, Value]:
-    """ProcessPoolExecutor is broken after each death and gets a new pool; the standard pool hangs in the first."""
+    """A peer that a death breaks gets a new pool each time; the standard pool hangs in the first."""
     from_exit, from_act = [], []
     with exit_watcher() as watch:
         peer = setting.open(1)
         for number in range(setting.size["deaths"]):
             end_time = watch(peer.apply(whoami, ()))
             wait = peer.submit(die, (number % 2 == 0,))
-            if setting.peer == STANDARD:
+            if not peer.death_errors:
                 with contextlib.suppress(multiprocessing.TimeoutError):
                     raise AssertionError(f"the dead worker has answered {wait(HANG_S)!r}")
                 peer.end()
@@ -73,32 +73,36 @@ def death_to_caller(setting: Setting) -> dict[str, Value]:
             try:
                 wait()
                 raise AssertionError("the dead worker has answered")
-            except TELLS_OF_A_DEATH:
+            except peer.death_errors:
                 known = time.monotonic_ns()
             from_exit.append(max(0, known - end_time()) / 1e3)
             from_act.append((known - last_act[0]) / 1e3)
-            if setting.peer == EXECUTOR:
+            if peer.broken_by_death:
                 peer.end()
                 peer = setting.open(1)
         peer.end()
-    return {"death.exit": from_exit, "death.act": from_act}
+    return {
+        "death.exit": from_exit,
+        "death.act": from_act if peer.inherits else "no: its workers share no page with the caller",
+    }
 
 
 def death_to_replacement(setting: Setting, method: str) -> dict[str, Value]:
     """A second task waits behind the one that ends the worker: from the exit to its first instruction in the next worker."""
-    if setting.peer == EXECUTOR:
-        raise Unsupported("broken by a death")
     times: list[float] = []
     with exit_watcher() as watch:
         peer = setting.open(1, method)
+        if peer.broken_by_death:
+            peer.end()
+            raise Unsupported("broken by a death")
         for number in range(setting.size["deaths"]):
             victim = peer.apply(whoami, ())
             end_time = watch(victim)
             lost = peer.submit(die, (number % 2 == 0,))
             began = peer.submit(now, (number,))()
             times.append((began - end_time()) / 1e3)
-            if setting.peer != STANDARD:  # there it never ends
-                with contextlib.suppress(*TELLS_OF_A_DEATH):
+            if peer.death_errors:  # else it never ends
+                with contextlib.suppress(*peer.death_errors):
                     raise AssertionError(f"the dead worker has answered {lost()!r}")
             assert peer.apply(whoami, ()) != victim
         assert peer.apply(same, (1,)) == 1

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from peers import Unsupported
 from workloads.base import Row, Setting, Value, Workload
 from workloads.tasks import same, wait_for_byte
 
@@ -52,6 +53,9 @@ def held(setting: Setting) -> dict[str, Value]:
     count = setting.size["tasks"]
     gate, opener = os.pipe()
     peer = setting.open()
+    if not peer.inherits:
+        peer.end()
+        raise Unsupported("its workers do not inherit the pipe")
     peer.apply(same, (0,))
     blocked = [peer.submit(wait_for_byte, (gate,)) for _ in range(setting.workers)]
     waits: list[Any] = [None] * count
