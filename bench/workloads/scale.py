@@ -15,6 +15,8 @@ from workloads.tasks import same
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "tools"))
 from process_tree import descendants  # after the path
 
+SETTLE_S = 1.5  # an idle worker of holdfast sleeps in short pieces for a second (worker/task_loop.cpp), then for good
+
 
 def apply_async_with(setting: Setting, workers: int) -> dict[str, Value]:
     """throughput.apply_async with another number of workers: they share the cores that there are."""
@@ -48,7 +50,7 @@ def idle(setting: Setting) -> dict[str, Value]:
     """This thread sleeps; every other one of this process, of the workers and of whatever else the pool has started is counted."""
     peer = setting.open()
     assert peer.map(same, range(1000)) == list(range(1000))
-    time.sleep(1.0)  # what the pool puts off until it is idle
+    time.sleep(SETTLE_S)
     pids = [os.getpid(), *descendants(os.getpid())]
     before = _voluntary_switches(pids, leave_out=os.getpid())
     time.sleep(setting.size["seconds"])
