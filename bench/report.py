@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints what a bench run has found, in Markdown: a table of every row and peer, and one of the bars: met, missed or not measurable here.
 
-    python bench/report.py [FILE]        (default: the newest of bench/results/)
+    python bench/report.py [FILE]        (default: the newest of build/bench/)
 
 Cells are medians (lowest to highest round; where many were timed one by one: 99th percentile of all). The last column is what the standard
 Pool needs for each of holdfast's. Exit code 1 when a bar is missed or a workload failed.
@@ -84,11 +84,8 @@ def limits_table(results: Results) -> str:
 
 
 def main() -> int:
-    path = (
-        Path(sys.argv[1])
-        if len(sys.argv) > 1
-        else max((Path(__file__).parent / "results").glob("*-python*.jsonl"), key=lambda p: p.stat().st_mtime)
-    )
+    runs = (Path(__file__).parent.parent / "build" / "bench").glob("*.jsonl")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else max(runs, key=lambda run: run.stat().st_mtime)
     results = load(path)
     found = verdicts(results)
     print(f"{heading(results)}\n\n{rows_table(results)}\n\n{limits_table(results)}\n")

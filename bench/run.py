@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Every workload on every peer, interleaved, each pair in a fresh process under an outer limit; raw numbers as JSON lines in bench/results/.
+"""Every workload on every peer, interleaved, each pair in a fresh process under an outer limit; raw numbers as JSON lines in build/bench/.
 
     python bench/run.py [--size quick|all] [--rounds N] [--workers N] [--only apply,map] [--peers holdfast,loky] [--out FILE]
 
 Rounds are interleaved (round 1 of all pairs, then round 2 ...) and the peers take turns at going first, so that a slow minute of the
 machine hits all of them. Before each pair it is measured how much of the machine others use. The first line of the file says what machine,
-kernel, Python and versions these are. report.py prints the tables. On a shared machine: `chrt -r 1 python bench/run.py`.
+kernel, Python and versions these are. report.py prints the tables. On a shared machine: `chrt -r 1 python bench/run.py`. A run that
+is to be published is written to bench/results/ (--out) and committed.
 """
 
 from __future__ import annotations
@@ -131,7 +132,8 @@ def main() -> int:
     names = [name for name in wanted if options.size in WORKLOADS[name].sizes]
     workloads.limits.build()
     about = machine(options)
-    out = Path(options.out or HERE / "results" / f"{about['when'][:10]}-python{about['python']}.jsonl")
+    name = f"{about['when'].replace(':', '')}-{options.size}-python{about['python']}.jsonl"
+    out = Path(options.out or HERE.parent / "build" / "bench" / name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w") as file:
         print(json.dumps(about), file=file)
