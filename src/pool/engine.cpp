@@ -113,6 +113,13 @@ Status Engine::zygote_running(int pid, bool is_our_child) {
   // there is nothing to reap, and the end of its socket tells.
   UniqueFd pidfd;
   if (auto opened = is_our_child ? sys::pidfd_open(pid) : Result<UniqueFd>(Error{})) pidfd = *std::move(opened);
+  if (impl_->ended) {  // the pool did not wait for it, and nobody is left who would look after it
+    if (pidfd) {
+      (void)sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+      (void)sys::wait_pidfd(pidfd.get(), /*reap=*/true, /*no_hang=*/false);
+    }
+    return ok_status();
+  }
   if (pidfd && !impl_->launcher.pidfd()) {
     if (auto added = impl_->epoll.add(pidfd.get(), Impl::tag(Impl::Source::zygote_pidfd), sys::kReadable); !added) return added;
     impl_->launcher.running(std::move(pidfd), is_our_child);

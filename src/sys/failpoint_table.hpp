@@ -74,7 +74,7 @@ enum class Side : std::uint8_t { parent, zygote, worker, item };
   HF_POINT(worker, worker_hello)             /* it has said hello */                                                           \
   HF_POINT(worker, worker_initialized)       /* its initializer is done */                                                     \
   HF_POINT(worker, worker_ready)             /* it has said so */                                                              \
-  HF_POINT(worker, ring_woke)                /* it woke from a sleep, its announcement stands */                               \
+  HF_POINT(item,   ring_woke)                /* it woke from a sleep, its announcement stands */                               \
   HF_POINT(item,   ring_sleeps)              /* it has announced that it sleeps (for tasks; for room: with an item) */         \
   HF_POINT(worker, worker_takes)             /* it has an item's frame, no claim */                                            \
   HF_POINT(item,   worker_claimed)           /* the item is its own */                                                         \
