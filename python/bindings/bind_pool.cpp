@@ -115,28 +115,6 @@ void core_dealloc(PyObject* object) {
 
 // --- birth --------------------------------------------------------------------------------------------------------------------
 
-/// (socket, bell, parent pidfd); the socket is the caller's to close, once the zygote runs.
-PyObject* core_prepare_zygote(PyObject* object, PyObject*) {
-  Result<pool::ZygoteSeed> seed = as_core(object)->engine->prepare_zygote();
-  if (!seed) return set_error(seed.error());
-  return Py_BuildValue("(iii)", seed->socket.release(), seed->bell_fd, seed->parent_pidfd);
-}
-
-/// Calls function(), which starts a zygote as a child of this process and returns its pid (0 in the child), and tells the engine at once: between the
-/// two no line of Python runs, in which a signal handler's exception would lose the pid, and nobody would ever reap that child.
-PyObject* core_start_zygote(PyObject* object, PyObject* function) {
-  PyObject* started = PyObject_CallNoArgs(function);
-  if (started == nullptr) return nullptr;
-  const long pid = PyLong_AsLong(started);
-  Py_DECREF(started);
-  if (pid == -1 && PyErr_Occurred() != nullptr) return nullptr;
-  if (pid > 0) {
-    if (const auto told = as_core(object)->engine->zygote_running(static_cast<int>(pid), /*is_our_child=*/true); !told)
-      return set_error(told.error());
-  }
-  return PyLong_FromLong(pid);
-}
-
 PyObject* core_start(PyObject* object, PyObject*) { return none_or_error(as_core(object)->engine->start()); }
 
 /// True: a worker has a pid or has failed; False: the time is over or the engine has ended.
@@ -312,8 +290,7 @@ PyObject* core_death_reports(PyObject* object, PyObject*) {
 }
 
 PyMethodDef core_methods[] = {
-    {"prepare_zygote", core_prepare_zygote, METH_NOARGS, nullptr},
-    {"start_zygote", core_start_zygote, METH_O, nullptr},
+    {"launch_zygote", core_launch_zygote, METH_O, nullptr},
     {"start", core_start, METH_NOARGS, nullptr},
     {"wait_started", core_wait_started, METH_O, nullptr},
     {"wait_zygote_needed", core_wait_zygote_needed, METH_NOARGS, nullptr},

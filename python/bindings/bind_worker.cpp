@@ -31,20 +31,6 @@ constexpr const char* kCapsule = "holdfast._core.Enrolment";
 // is closed in the ordinary way has the pool's own, longer limit (EngineOptions::leave_limit).
 constexpr Nanos kLeaveLimit = std::chrono::seconds(5);
 
-PyObject* mask_to_tuple(const sigset_t& mask) {
-  PyObject* list = PyList_New(0);
-  for (int signal = 1; list != nullptr && signal < NSIG; ++signal) {
-    if (sigismember(&mask, signal) != 1) continue;
-    PyObject* number = PyLong_FromLong(signal);
-    if (number == nullptr || PyList_Append(list, number) != 0) Py_CLEAR(list);
-    Py_XDECREF(number);
-  }
-  if (list == nullptr) return nullptr;
-  PyObject* tuple = PyList_AsTuple(list);
-  Py_DECREF(list);
-  return tuple;
-}
-
 bool tuple_to_mask(PyObject* tuple, sigset_t& mask) {
   sigemptyset(&mask);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); ++i) {
@@ -70,7 +56,7 @@ int fork_interpreter() {
   return pid;
 }
 
-// fork_zygote() -> pid; 0 in the child. All signals are blocked, before and after, in both (holdfast._services.Launcher sees to it).
+// fork_zygote() -> pid; 0 in the child. All signals are blocked, before and after, in both (Core.launch_zygote sees to it).
 PyObject* fork_zygote(PyObject*, PyObject*) {
   if (PySys_Audit("os.fork", nullptr) != 0) return nullptr;
   const int pid = fork_interpreter();
@@ -226,6 +212,20 @@ PyMethodDef methods[] = {
 };
 
 }  // namespace
+
+PyObject* mask_to_tuple(const sigset_t& mask) {
+  PyObject* list = PyList_New(0);
+  for (int signal = 1; list != nullptr && signal < NSIG; ++signal) {
+    if (sigismember(&mask, signal) != 1) continue;
+    PyObject* number = PyLong_FromLong(signal);
+    if (number == nullptr || PyList_Append(list, number) != 0) Py_CLEAR(list);
+    Py_XDECREF(number);
+  }
+  if (list == nullptr) return nullptr;
+  PyObject* tuple = PyList_AsTuple(list);
+  Py_DECREF(list);
+  return tuple;
+}
 
 bool add_worker(PyObject* module) { return PyModule_AddFunctions(module, methods) == 0; }
 

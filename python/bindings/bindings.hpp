@@ -4,6 +4,8 @@
 
 #include "python.hpp"
 
+#include <csignal>
+
 namespace holdfast::python {
 
 bool add_codec(PyObject* module);      // bind_codec.cpp: encode, decode (for tests and for the zygote's initargs)
@@ -12,5 +14,8 @@ bool add_policy(PyObject* module);     // bind_policy.cpp: Policy
 bool add_results(PyObject* module);    // bind_results.cpp: ResultBase
 bool add_iterators(PyObject* module);  // bind_iterators.cpp: IteratorBase, Feed
 bool add_worker(PyObject* module);     // bind_worker.cpp: zygote_main, worker_main (the child's side)
+
+/// The numbers of the signals in a mask, as a new tuple (bind_worker.cpp).
+PyObject* mask_to_tuple(const sigset_t& mask);
 
 }  // namespace holdfast::python

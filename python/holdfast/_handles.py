@@ -194,10 +194,13 @@ class HandleList:
             if handle is None:
                 number = self._identity_base + identity
                 handle = WorkerHandle(self._core, worker, number, f"{self._name_prefix}-{number}", self._daemon, self)
+                self._handles[worker] = (
+                    handle  # first: a signal handler may raise anywhere here, and forget() must find it
+                )
             current[worker] = handle
             if alive and os.getpid() == self._pid:
                 process._children.add(handle)  # type: ignore[attr-defined]  # multiprocessing.active_children() lists these
-        for worker, handle in self._handles.items():
+        for worker, handle in list(self._handles.items()):
             if worker not in current and not handle._look():
                 process._children.discard(handle)  # type: ignore[attr-defined]  # as above
         self._handles = current

@@ -7,14 +7,13 @@ the GIL; both end with the engine.
 from __future__ import annotations
 
 import _thread
-import os
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import process, resource_tracker, spawn
+from multiprocessing import process, spawn
 from typing import Any
 
 from . import _core, _zygote
@@ -47,33 +46,18 @@ class Launcher:
     main_by_value: bool
 
     def launch(self, core: _core.Core) -> None:
-        """Start a zygote and tell the engine; no signal handler comes in between (see _zygote.launch)."""
-        if self.context.get_start_method() != "fork":
-            resource_tracker.ensure_running()  # when it starts the tracker it unblocks SIGINT and SIGTERM
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self._launch(core, tuple(mask))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def _launch(self, core: _core.Core, mask: tuple[int, ...]) -> None:
-        seed = core.prepare_zygote()
-        try:
-            _zygote.launch(
-                core,
-                seed,
-                self.context,
-                self.initializer,
-                self.initargs,
-                mask=mask,
-                daemon=self.options.daemon,
-                identity_base=self.identity_base,
-                main_by_value=self.main_by_value,
-                recycle_after_async_exception=self.options.recycle_after_async_exception,
-                stall_warning=float(self.options.stall_warning or 0.0),
-            )
-        finally:
-            os.close(seed[0])
+        """Start a zygote and tell the engine."""
+        _zygote.launch(
+            core,
+            self.context,
+            self.initializer,
+            self.initargs,
+            daemon=self.options.daemon,
+            identity_base=self.identity_base,
+            main_by_value=self.main_by_value,
+            recycle_after_async_exception=self.options.recycle_after_async_exception,
+            stall_warning=float(self.options.stall_warning or 0.0),
+        )
 
 
 def main_by_value(context: Any) -> bool:

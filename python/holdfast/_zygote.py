@@ -8,31 +8,34 @@ Workers of ``spawn`` are exec'd from it, those of the other two are forked.
 
 from __future__ import annotations
 
+import _posixsubprocess
 import functools
 import gc
 import io
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import context as mp_context
 from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
-from typing import Any
+from typing import Any, NoReturn
 
 from . import _core, _worker
 
 __all__ = ["launch"]
 
 Fds = tuple[int, int, int]  # the zygote's socket, the bell page, a pidfd of the caller
+Mask = tuple[
+    int, ...
+]  # the signals that workers find blocked: the caller's own mask, for while a zygote is launched all are blocked
 
 
 def launch(
     core: _core.Core,
-    seed_fds: Fds,
     ctx: Any,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     *,
-    mask: tuple[int, ...],
     daemon: bool = True,
     identity_base: int = 0,
     main_by_value: bool = False,
@@ -41,15 +44,13 @@ def launch(
 ) -> None:
     """Start the zygote of a pool and tell its engine, *core*.
 
+    A signal handler may raise anywhere in here: what must not be lost by that is done in C (Core.launch_zygote).
+
     Args:
         core: The engine.
-        seed_fds: The zygote's socket, the bell page and a pidfd of this process. They stay the caller's, who closes them.
         ctx: A multiprocessing context; its start method decides how.
         initializer: Called in each worker before its first task, or None.
         initargs: Its arguments.
-        mask: The signals that the workers find blocked: the caller's own mask, for at the moment of this call all are blocked. Else a
-            handler's exception could come between the birth of the zygote and the moment when the engine knows its pid: nobody would
-            ever reap it.
         daemon: The workers' daemon flag.
         identity_base: Added to the number of each worker, for names: worker k is "...PoolWorker-<identity_base + k>".
         recycle_after_async_exception: A worker leaves after a task that was ended by an exception out of a signal handler.
@@ -70,30 +71,34 @@ def launch(
         recycle_after_async_exception=recycle_after_async_exception,
         stall_warning=stall_warning,
     )
-    # Copies: the pool's own descriptors are closed in a forked child, also one that is about to exec, by the pool's fork hooks.
-    copies: list[int] = []
-    try:
-        for fd in seed_fds:
-            copies.append(os.dup(fd))
-        fds = (copies[0], copies[1], copies[2])
-        if method == "fork":
-            _launch_forked(core, fds, seed_fds[0], plan, mask)
-        else:
-            _launch_clean(core, fds, method, plan, mask, main_by_value)
-    finally:
-        for fd in copies:
-            os.close(fd)
-
-
-def _launch_forked(core: _core.Core, fds: Fds, original_socket: int, plan: _worker.Plan, mask: tuple[int, ...]) -> None:
+    if method != "fork":
+        resource_tracker.ensure_running()  # here: when it starts the tracker it unblocks SIGINT and SIGTERM
+        core.launch_zygote(functools.partial(_prepare_clean, method, plan, main_by_value))
+        return
+    forked = _Forked(plan)
     util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
-    if core.start_zygote(_core.fork_zygote) == 0:
+    if core.launch_zygote(forked.prepare) == 0:
+        forked.serve()
+
+
+class _Forked:
+    """The zygote of a fork pool."""
+
+    def __init__(self, plan: _worker.Plan) -> None:
+        self._plan = plan
+
+    def prepare(self, fds: Fds, _message: int, _failure: tuple[int, int], mask: Mask) -> Callable[[], int]:
+        """Keep what the child needs; return what forks it."""
+        self._fds, self._mask = fds, mask
+        return _core.fork_zygote
+
+    def serve(self) -> NoReturn:
+        """In the child: its whole life."""
         code = 1
         try:
-            os.close(original_socket)  # or the workers' copies would keep the line open when the zygote dies
             _report_threads()
-            run = functools.partial(_worker.run_forked, plan, _worker.clears_atexit("fork"))
-            code = _core.zygote_main(*fds, mask, run)
+            run = functools.partial(_worker.run_forked, self._plan, _worker.clears_atexit("fork"))
+            code = _core.zygote_main(*self._fds, self._mask, run)
         finally:
             os._exit(code)
 
@@ -125,34 +130,27 @@ class _SpawningPopen:
         return fd
 
 
-def _launch_clean(
-    core: _core.Core,
-    seed_fds: Fds,
-    method: str,
-    plan: _worker.Plan,
-    mask: tuple[int, ...],
-    main_by_value: bool,
-) -> None:
+def _prepare_clean(
+    method: str, plan: _worker.Plan, main_by_value: bool, fds: Fds, message: int, failure: tuple[int, int], mask: Mask
+) -> Callable[[], int]:
+    """Write what the fresh interpreter reads first; return what starts it: C code to the last, see Core.launch_zygote."""
     tracker_fd = resource_tracker.getfd()
-    assert tracker_fd is not None  # getfd() has started it
+    assert tracker_fd is not None  # launch() has started it
     full = spawn.get_preparation_data("holdfast-zygote")
     plan_bytes, plan_fds = _pickle_plan(plan, main_by_value)
-    zygote = CleanZygote(seed_fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
-    popen = _SpawningPopen()
-    message = _pickle_for_child(popen, _without_main(full), zygote)
-    child_r, parent_w = os.pipe()
-    try:
-        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
-        passed = sorted({*seed_fds, *plan_fds, tracker_fd, child_r})
-        executable = os.fsencode(spawn.get_executable())
-        core.start_zygote(functools.partial(util.spawnv_passfds, executable, command, passed))
-    finally:
-        os.close(child_r)
-    try:
-        with os.fdopen(parent_w, "wb") as pipe:
-            pipe.write(message)
-    except BrokenPipeError:
-        pass  # it died while starting: the pool sees its socket closed
+    zygote = CleanZygote(fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
+    with open(message, "wb", closefd=False) as file:
+        file.write(_pickle_for_child(_SpawningPopen(), _without_main(full), zygote))
+    os.lseek(message, 0, os.SEEK_SET)
+    command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=message)
+    passed = tuple(sorted({*fds, *plan_fds, tracker_fd, message}))
+    executable = os.fsencode(spawn.get_executable())
+    # As util.spawnv_passfds() calls it, which has lines of Python after it.
+    arguments: tuple[Any, ...] = (command, [executable], True, passed, None, None, -1, -1, -1, -1, -1, -1, *failure)
+    arguments += (False, False, -1, None, None, None, -1, None)
+    if sys.version_info < (3, 14):
+        arguments += (subprocess._USE_VFORK,)
+    return functools.partial(_posixsubprocess.fork_exec, *arguments)
 
 
 def _without_main(preparation: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +198,7 @@ class CleanZygote:
         self,
         seed_fds: Fds,
         method: str,
-        mask: tuple[int, ...],
+        mask: Mask,
         preparation: dict[str, Any],
         plan_bytes: bytes,
         kept_fds: list[int],

@@ -242,6 +242,9 @@ def raise_alarm(_number: int, _frame: object) -> None:
     raise Alarm
 
 
+OPENINGS = 80
+
+
 def interrupted_at_any_moment() -> None:
     """A pool's whole life under an alarm that comes a little later each time."""
     signal.signal(signal.SIGALRM, raise_alarm)
@@ -264,6 +267,35 @@ def interrupted_at_any_moment() -> None:
         gc.collect()
     say("interrupted", interrupted > 10)
     say("left", look.wait_without_leaks(before, os.environ[look.TAG_NAME], 5.0))
+
+
+def interrupted_while_opening(method: str) -> None:
+    """An alarm somewhere in the opening, also while that has all signals blocked: then another thread takes it, and the handler raises here."""
+    signal.signal(signal.SIGALRM, raise_alarm)
+    multiprocessing.resource_tracker.ensure_running()
+    holdfast.Pool(1, context=method, grace=0.5).terminate()  # so that the moments below are not spent on imports
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = look.holdings(os.environ[look.TAG_NAME])
+    interrupted = 0
+    for round_ in range(OPENINGS):
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + 0.00008 * round_)
+                pool = holdfast.Pool(1, context=method, grace=0.2)
+                pool.kill()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except Alarm:
+            interrupted += 1
+        pool = None  # type: ignore[assignment]
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask, "the main thread's mask was not put back"
+    multiprocessing.active_children()  # forgets handles of ended workers, as it does of ended processes
+    gc.collect()
+    say("interrupted", interrupted > OPENINGS // 10)
+    left = look.wait_without_leaks(before, os.environ[look.TAG_NAME], 10.0)
+    # An exception in the middle of the start of the service threads may keep their arguments, and so the memory of an engine; no more than that.
+    say("left", [what for what in left if not what.startswith("memfd mappings")])
 
 
 def nested() -> None:

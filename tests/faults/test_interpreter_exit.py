@@ -152,6 +152,16 @@ def test_an_exception_out_of_a_handler_at_any_moment_of_a_pool_s_life(tmp_path: 
         program.end(15)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_an_exception_out_of_a_handler_while_a_pool_is_opened(tmp_path: Path, method: str) -> None:
+    """Also of a signal that another thread has taken: the zygote is known to the pool or was never born."""
+    with Program(tmp_path, MODULE, "interrupted_while_opening", method, options=("-W", "ignore")) as program:
+        program.expect("interrupted True", 60)
+        program.expect("left []", 20)
+        program.end(15)
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_pool_that_nobody_closes(tmp_path: Path, method: str) -> None:
     """No message, no delay."""
