@@ -8,23 +8,13 @@ import os
 import signal
 import threading
 import time
-from typing import Any
 
 import holdfast
 from faults import control
 from faults.programs import main, note, say
+from faults.waits import WAITS, be_deaf, same, sleep
 
 # --- tasks ----------------------------------------------------------------------------------------------------------------
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-def sleep(_: object = None) -> None:
-    """Dies of the KeyboardInterrupt, like most tasks."""
-    control.armed()
-    time.sleep(1000)
 
 
 def count_interrupts(seconds: float) -> int:
@@ -69,25 +59,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def be_deaf() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 # --- programs -------------------------------------------------------------------------------------------------------------
-
-WAITS = {
-    "map": lambda pool: pool.map(sleep, range(4), chunksize=1),
-    "starmap": lambda pool: pool.starmap(sleep, [(0,)] * 4, chunksize=1),
-    "apply": lambda pool: pool.apply(sleep),
-    "get": lambda pool: pool.apply_async(sleep).get(),
-    "get_limited": lambda pool: pool.apply_async(sleep).get(500),
-    "wait": lambda pool: pool.apply_async(sleep).wait(),
-    "next": lambda pool: next(pool.imap(sleep, range(4))),
-    "next_limited": lambda pool: pool.imap(sleep, range(4)).next(500),
-    "next_unordered": lambda pool: next(pool.imap_unordered(sleep, range(4))),
-    "close_join": lambda pool: (pool.map_async(sleep, range(4), chunksize=1), pool.close(), pool.join()),
-}
 
 
 def waits(method: str, grace: str = "5") -> None:

@@ -15,17 +15,9 @@ from typing import Any
 import holdfast
 from faults import control, look
 from faults.programs import main, note, say
+from faults.waits import WAITS, be_deaf, same, sleep
 
 # --- tasks ----------------------------------------------------------------------------------------------------------------
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-def sleep(_: object = None) -> None:
-    control.armed()
-    time.sleep(1000)
 
 
 def sleep_shortly(seconds: float) -> float:
@@ -34,31 +26,13 @@ def sleep_shortly(seconds: float) -> float:
     return seconds
 
 
-def be_deaf() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 # --- threads that wait ----------------------------------------------------------------------------------------------------
-
-WAITS = {
-    "apply": lambda pool: pool.apply(sleep),
-    "map": lambda pool: pool.map(sleep, range(4), chunksize=1),
-    "starmap": lambda pool: pool.starmap(sleep, [(0,)] * 4, chunksize=1),
-    "get": lambda pool: pool.apply_async(sleep).get(),
-    "get_limited": lambda pool: pool.apply_async(sleep).get(500),
-    "wait": lambda pool: pool.apply_async(sleep).wait(),
-    "next": lambda pool: next(pool.imap(sleep, range(4))),
-    "next_limited": lambda pool: pool.imap(sleep, range(4)).next(500),
-    "next_unordered": lambda pool: next(pool.imap_unordered(sleep, range(4))),
-    "join": lambda pool: (pool.map_async(sleep, range(4), chunksize=1), pool.close(), pool.join()),
-}
 
 
 def daemon_threads(method: str) -> None:
     """Four of them are in the call when the interpreter ends."""
     pool = holdfast.Pool(2, grace=0.5)
-    threads = 1 if method == "join" else 4
+    threads = 1 if method == "close_join" else 4
     threading.excepthook = lambda arguments: None  # those that are told in time say so on stderr otherwise
     for _ in range(threads):
         threading.Thread(target=WAITS[method], args=(pool,), daemon=True).start()

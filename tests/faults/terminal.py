@@ -15,6 +15,7 @@ import pty
 import signal
 import sys
 import termios
+import time
 from pathlib import Path
 
 from faults import control
@@ -39,6 +40,15 @@ class Terminal(Program):
     def press(self, key: bytes) -> None:
         """One key, as typed."""
         os.write(self.master, key)
+
+    def interrupt_when_ready(self, tasks: int) -> float:
+        """Once it has said so, its tasks run and its main thread waits for them: Ctrl-C. Returns when that was."""
+        self.expect("ready")
+        self.armed(tasks)
+        self.job_waits()
+        pressed = time.monotonic()
+        self.press(CTRL_C)
+        return pressed
 
     def foreground(self) -> None:
         """`fg`."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.ctrl_c_programs import WAITS
 from faults.programs import Program, events, stretched, until
 from faults.terminal import CTRL_C, Terminal
+from faults.waits import WAITS
 
 pytestmark = pytest.mark.slow
 MODULE = "ctrl_c_programs"
@@ -26,11 +26,7 @@ NEWS_LIMIT_S = 0.1
 def test_a_ctrl_c_ends_any_wait_at_once(tmp_path: Path, method: str) -> None:
     """KeyboardInterrupt within 100 ms of the key; leaving `with` then ends within the grace period, and nothing is left."""
     with Terminal(tmp_path, MODULE, "waits", method) as program:
-        program.expect("ready")
-        program.armed(1)
-        program.job_waits()
-        pressed = time.monotonic()
-        program.press(CTRL_C)
+        pressed = program.interrupt_when_ready(1)
         assert float(program.line()) - pressed < stretched(NEWS_LIMIT_S)
         program.expect("left with")
         program.expect("shell: ended 0")
@@ -40,10 +36,7 @@ def test_a_ctrl_c_ends_any_wait_at_once(tmp_path: Path, method: str) -> None:
 def test_a_second_ctrl_c_kills_deaf_workers(tmp_path: Path) -> None:
     """With a grace period of five minutes."""
     with Terminal(tmp_path, MODULE, "twice_with_deaf_workers") as program:
-        program.expect("ready")
-        program.armed(2)
-        program.job_waits()
-        program.press(CTRL_C)
+        program.interrupt_when_ready(2)
         program.expect("interrupted")
         program.job_waits()  # now for the end
         pressed = time.monotonic()
@@ -74,10 +67,7 @@ def test_get_again_after_workers_swallowed_it(tmp_path: Path, method: str) -> No
 def test_get_again_when_workers_ignore_it(tmp_path: Path) -> None:
     """SIG_IGN in the initializer, the common advice: only the caller is interrupted."""
     with Terminal(tmp_path, MODULE, "get_again_with_ignoring_workers") as program:
-        program.expect("ready")
-        program.armed(2)
-        program.job_waits()
-        program.press(CTRL_C)
+        program.interrupt_when_ready(2)
         program.expect("interrupted")
         (tmp_path / "go").touch()
         program.expect("['done 0', 'done 0']")
@@ -99,10 +89,7 @@ def test_a_shielded_caller_shields_its_workers(tmp_path: Path) -> None:
 def test_close_and_join_after_a_ctrl_c_run_what_is_queued(tmp_path: Path) -> None:
     """Seed 001's `except KeyboardInterrupt: close(); join()`."""
     with Terminal(tmp_path, MODULE, "seed_001") as program:
-        program.expect("ready")
-        program.armed(2)
-        program.job_waits()
-        program.press(CTRL_C)
+        program.interrupt_when_ready(2)
         program.expect("[0, 1, 2]")
         program.expect("KeyboardInterrupt of a task")
         program.expect("shell: ended 0")
@@ -111,10 +98,7 @@ def test_close_and_join_after_a_ctrl_c_run_what_is_queued(tmp_path: Path) -> Non
 def test_ctrl_c_while_another_thread_waits(tmp_path: Path) -> None:
     """The main thread gets it; terminate() tells the thread."""
     with Terminal(tmp_path, MODULE, "in_another_thread") as program:
-        program.expect("ready")
-        program.armed(2)
-        program.job_waits()
-        program.press(CTRL_C)
+        program.interrupt_when_ready(2)
         program.expect("interrupted")
         assert {program.line(), program.line()} == {"the thread was told", "terminated"}
         program.expect("shell: ended 0")
@@ -123,11 +107,7 @@ def test_ctrl_c_while_another_thread_waits(tmp_path: Path) -> None:
 def test_a_handler_of_the_user_s_is_respected(tmp_path: Path) -> None:
     """It runs, at once; what does not raise does not end the wait, and signal.set_wakeup_fd keeps working."""
     with Terminal(tmp_path, MODULE, "own_handler") as program:
-        program.expect("ready")
-        program.armed(2)
-        program.job_waits()
-        pressed = time.monotonic()
-        program.press(CTRL_C)
+        pressed = program.interrupt_when_ready(2)
         program.expect("handled")
         assert time.monotonic() - pressed < stretched(NEWS_LIMIT_S)
         (tmp_path / "go").touch()

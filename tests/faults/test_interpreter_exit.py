@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from faults import look
-from faults.exit_programs import WAITS
 from faults.programs import Program, events, stretched, until
+from faults.waits import WAITS
 
 pytestmark = pytest.mark.slow
 MODULE = "exit_programs"
