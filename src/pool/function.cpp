@@ -1,8 +1,6 @@
 // What: see function.hpp.
 #include "pool/function.hpp"
 
-#include <cstring>
-
 namespace holdfast::pool {
 
 namespace {
@@ -19,11 +17,9 @@ Result<FunctionRef> FunctionTable::intern(ByteSpan pickled) {
   }
   std::shared_ptr<ring::SharedBuffer> buffer;
   if (pickled.size() > ring::kInlineLimit) {
-    auto got = buffers_->get(pickled.size());
-    if (!got) return std::move(got).error();
-    buffer = *std::move(got);
-    std::memcpy(buffer->data(), pickled.data(), pickled.size());
-    if (auto sealed = buffer->seal_future_write(); !sealed) return std::move(sealed).error();
+    auto copied = buffers_->sealed_copy(pickled);
+    if (!copied) return std::move(copied).error();
+    buffer = *std::move(copied);
   }
   // The deleter may run under the pool's mutex or not: it only takes the graveyard's own lock.
   FunctionRef made(new Function(next_id_++, buffer ? Payload{} : Payload::copy(pickled), buffer, pickled.size()),

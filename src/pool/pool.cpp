@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <cstring>
 #include <utility>
 
 #include "pool/engine.hpp"
@@ -160,10 +159,8 @@ Status Pool::add(Batch& batch, std::span<const std::byte> item) {
     batch->items.add(item);
     return ok_status();
   }
-  auto buffer = impl_->engine->buffers()->get(item.size());
+  auto buffer = impl_->engine->buffers()->sealed_copy(item);
   if (!buffer) return std::move(buffer).error();
-  std::memcpy((*buffer)->data(), item.data(), item.size());
-  if (auto sealed = (*buffer)->seal_future_write(); !sealed) return sealed;
   batch->items.add_large(*std::move(buffer), item.size());
   return ok_status();
 }

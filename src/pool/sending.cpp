@@ -161,8 +161,8 @@ BufferId Engine::Impl::stage(Worker& worker, ChunkInFlight& chunk, ByteSpan byte
   // Staged before, when the ring then had no room for its frame.
   if (!chunk.staged.empty() && chunk.staged.back().item == chunk.pushed) return chunk.staged.back().buffer->id();
   if (worker.staged() >= Worker::kStagedAtOnce) return 0;
-  auto buffer = buffers->get(bytes.size());
-  if (!buffer || !(*buffer)->fill(0, bytes) || !(*buffer)->seal_future_write() || !send_buffer(worker, **buffer)) return 0;
+  auto buffer = buffers->sealed_copy(bytes);
+  if (!buffer || !send_buffer(worker, **buffer)) return 0;
   chunk.staged.push_back({chunk.pushed, *std::move(buffer)});
   return chunk.staged.back().buffer->id();
 }

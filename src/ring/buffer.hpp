@@ -74,6 +74,8 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   ~BufferPool();
   /// A buffer of at least `size` bytes; back to the pool when the last reference goes. Errors: memory or descriptors exhausted.
   Result<std::shared_ptr<SharedBuffer>> get(std::size_t size);
+  /// The same, filled with `bytes` and sealed: an argument that is ready to be sent.
+  Result<std::shared_ptr<SharedBuffer>> sealed_copy(ByteSpan bytes);
   /// Ids of buffers that were dropped for good since the last call (workers are told `buffer_gone`).
   std::vector<BufferId> take_dropped();
   BufferId next_id();

@@ -87,6 +87,14 @@ Result<std::shared_ptr<SharedBuffer>> BufferPool::get(std::size_t size) {
   return std::shared_ptr<SharedBuffer>(buffer.release(), std::move(come_back));
 }
 
+Result<std::shared_ptr<SharedBuffer>> BufferPool::sealed_copy(ByteSpan bytes) {
+  auto buffer = get(bytes.size());
+  if (!buffer.ok()) return buffer;
+  if (auto filled = (*buffer)->fill(0, bytes); !filled.ok()) return std::move(filled).error();
+  if (auto sealed = (*buffer)->seal_future_write(); !sealed.ok()) return std::move(sealed).error();
+  return buffer;
+}
+
 std::vector<BufferId> BufferPool::take_dropped() {
   const std::lock_guard guard(impl_->lock);
   return std::exchange(impl_->dropped, {});

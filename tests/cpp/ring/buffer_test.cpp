@@ -132,6 +132,21 @@ TEST(RingBufferPool, ReusesABufferOnceItsLastUserIsGone) {
   EXPECT_TRUE(pool->take_dropped().empty());
 }
 
+TEST(RingBufferPool, ASealedCopyIsReadyToBeSentAlsoInAUsedBuffer) {
+  auto pool = BufferPool::create(64 * kMiB);
+  BufferId id = 0;
+  for (const std::size_t size : {300'000U, 280'000U}) {
+    const auto bytes = pattern(size, size);
+    auto copy = pool->sealed_copy(bytes).value();
+    if (id != 0) { EXPECT_EQ(copy->id(), id); }
+    id = copy->id();
+    EXPECT_FALSE(SharedBuffer::map_shared(copy->fd(), id, copy->capacity()).ok());  // nobody may write into it any more
+    auto seen = SharedBuffer::map_private(copy->fd(), id, copy->capacity()).value();
+    EXPECT_TRUE(same({seen->data(), size}, bytes));
+  }
+  EXPECT_EQ(pool->sealed_copy({static_cast<const std::byte*>(nullptr), SIZE_MAX}).error().code, ErrorCode::exhausted);
+}
+
 TEST(RingBufferPool, RoundsSizesSoThatBuffersFitAgain) {
   auto pool = BufferPool::create(0);
   EXPECT_EQ(pool->get(1).value()->capacity(), 64u * 1024);
