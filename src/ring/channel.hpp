@@ -234,10 +234,6 @@ class WorkerChannel {
 
   // Results. False = no room now: wait_for_room, try again (or an inline payload above kInlineLimit, which never fits).
   bool push_result(const ResultFrame& frame);
-  /// The same in two steps, without a copy: room for an inline payload of `max_size` bytes, then finish with its final size. A
-  /// result begun and not finished is forgotten by the next push or begin. nullptr: no room, or max_size > kInlineLimit.
-  std::byte* begin_result(std::size_t max_size);
-  void finish_result(const ResultFrame& frame_without_payload, std::size_t size);
   /// Publishes: one release store. The caller then rings the bell page.
   void commit_result();
   /// Until an inline payload of `bytes` fits: room; or cancelled, interrupted, timed_out. Publishes what was pushed (ring the bell

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <string>
 #include <thread>
 #include <utility>
@@ -59,7 +58,6 @@ struct WorkerChannel::Impl {
   bool foreign() const { return !mark.in_original(); }
   Fault complete(const frame::TaskExtra& extra);
   Fault next_record();
-  void put_result_head(std::byte* at, const ResultFrame& frame, std::size_t header, std::uint32_t length);
 
   struct Slot {
     ChunkId chunk = 0;
@@ -81,8 +79,6 @@ struct WorkerChannel::Impl {
   pack::Reader records;                   // of an items frame: behind `task`
   std::uint32_t records_left = 0;         // items of that frame behind `task`
   frame::ResultContext answered;          // behind the last result written
-  std::size_t reserved = 0;               // payload bytes that begin_result() promised
-  std::byte* reserved_at = nullptr;
   Spinner spinner{std::thread::hardware_concurrency()};
 };
 
@@ -224,9 +220,17 @@ bool WorkerChannel::cancelled() const { return impl_->has_order(kOrderCancelled)
 
 // --- results ---
 
-/// The header in front of the payload: short where the frame before says the rest.
-void WorkerChannel::Impl::put_result_head(std::byte* at, const ResultFrame& frame, std::size_t header, std::uint32_t length) {
-  if (header == frame::kHeadSize) {
+bool WorkerChannel::push_result(const ResultFrame& frame) {
+  Impl& my = *impl_;
+  if (frame.payload.inline_bytes.size() > kInlineLimit || my.foreign()) return false;
+  // The short header does where the frame before says the rest.
+  const bool is_next = frame.payload.buffer == 0 && frame::is_next_done(frame, my.answered);
+  const std::size_t header = is_next ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
+  std::byte* at = my.results.reserve(frame::cost(header, frame.payload));
+  if (at == nullptr) return false;
+  HF_FAILPOINT(ring_result_reserved);
+  const std::uint32_t length = frame::put_payload(at, header, frame.payload);
+  if (is_next) {
     frame::put_word(at, frame::next_done_head(length, frame.run_time));
   } else {
     const frame::Head head{.length = length, .type = static_cast<std::uint8_t>(frame.kind), .form = frame::form_of(frame.payload)};
@@ -234,38 +238,9 @@ void WorkerChannel::Impl::put_result_head(std::byte* at, const ResultFrame& fram
     frame::put_header(
         at, frame::ResultHeader{.head = head, .item = frame.item, .reserved = 0, .chunk = frame.chunk, .run_time_ns = run_time_ns});
   }
-  results.advance(frame::align_up(length));
-  answered = frame::behind(frame, answered);
-}
-
-bool WorkerChannel::push_result(const ResultFrame& frame) {
-  Impl& my = *impl_;
-  if (frame.payload.inline_bytes.size() > kInlineLimit || my.foreign()) return false;
-  const bool is_next = frame.payload.buffer == 0 && frame::is_next_done(frame, my.answered);
-  const std::size_t header = is_next ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
-  std::byte* at = my.results.reserve(frame::cost(header, frame.payload));
-  if (at == nullptr) return false;
-  HF_FAILPOINT(ring_result_reserved);
-  my.put_result_head(at, frame, header, frame::put_payload(at, header, frame.payload));
+  my.results.advance(frame::align_up(length));
+  my.answered = frame::behind(frame, my.answered);
   return true;
-}
-
-std::byte* WorkerChannel::begin_result(std::size_t max_size) {
-  if (max_size > kInlineLimit || impl_->foreign()) return nullptr;
-  std::byte* at = impl_->results.reserve(frame::align_up(frame::kSizeOf<frame::ResultHeader> + max_size));
-  impl_->reserved_at = at;
-  impl_->reserved = max_size;
-  return at == nullptr ? nullptr : at + frame::kHeadSize;  // most results need no more than the short header
-}
-
-void WorkerChannel::finish_result(const ResultFrame& frame, std::size_t size) {
-  Impl& my = *impl_;
-  if (my.reserved_at == nullptr || my.foreign()) return;
-  HF_CHECK(size <= my.reserved && frame.payload.buffer == 0);
-  std::byte* at = std::exchange(my.reserved_at, nullptr);
-  const std::size_t header = frame::is_next_done(frame, my.answered) ? frame::kHeadSize : frame::kSizeOf<frame::ResultHeader>;
-  if (header != frame::kHeadSize) std::memmove(at + header, at + frame::kHeadSize, size);
-  my.put_result_head(at, frame, header, static_cast<std::uint32_t>(header + size));
 }
 
 void WorkerChannel::commit_result() {

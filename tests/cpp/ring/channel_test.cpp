@@ -368,75 +368,32 @@ TEST_F(RingChannelAlone, ResultsOfEveryKindMixAndStayThemselves) {
       {ResultKind::done, 1, 2, Nanos{60}, 0},  {ResultKind::raised, 1, 3, Nanos{70}, 0},        {ResultKind::done, 1, 4, Nanos{80}, 0},
       {ResultKind::done, 1, 5, Nanos{90}, 77}, {ResultKind::done, 1, 6, Nanos{500'000'001}, 0}, {ResultKind::done, 1, 7, Nanos{100}, 0},
       {ResultKind::done, 2, 8, Nanos{110}, 0}, {ResultKind::done, 2, 9, Nanos{120}, 0},         {ResultKind::done, 2, 20, Nanos{130}, 0}};
-  for (const bool in_place : {false, true}) {
-    for (const Case& each : cases) {
-      const auto bytes = pattern(each.item, 1 + each.item);
-      ResultFrame frame{.kind = each.kind, .chunk = each.chunk, .item = each.item, .run_time = each.run_time, .payload = {}};
-      if (each.buffer != 0) {
-        frame.payload = {.inline_bytes = {}, .buffer = each.buffer, .size = 5};
-      } else if (!in_place) {
-        frame.payload = inline_payload(bytes);
-      }
-      if (in_place && each.buffer == 0) {
-        std::copy(bytes.begin(), bytes.end(), worker().begin_result(100));
-        worker().finish_result(frame, bytes.size());
-      } else {
-        ASSERT_TRUE(worker().push_result(frame));
-      }
+  for (const Case& each : cases) {
+    const auto bytes = pattern(each.item, 1 + each.item);
+    ResultFrame frame{.kind = each.kind, .chunk = each.chunk, .item = each.item, .run_time = each.run_time, .payload = {}};
+    if (each.buffer != 0) {
+      frame.payload = {.inline_bytes = {}, .buffer = each.buffer, .size = 5};
+    } else {
+      frame.payload = inline_payload(bytes);
     }
-    worker().commit_result();
-    for (const Case& each : cases) {
-      ASSERT_TRUE(parent().next_result().value().has_value());
-      const auto result = parent().next_result().value();  // looked at twice: the same
-      EXPECT_EQ(result->kind, each.kind);
-      EXPECT_EQ(result->chunk, each.chunk);
-      EXPECT_EQ(result->item, each.item);
-      EXPECT_EQ(result->run_time, each.run_time);
-      EXPECT_EQ(result->payload.buffer, each.buffer);
-      if (each.buffer == 0) { EXPECT_TRUE(same(result->payload.inline_bytes, pattern(each.item, 1 + each.item))); }
-      parent().pop_result();
-    }
-    parent().release_results();
+    ASSERT_TRUE(worker().push_result(frame));
   }
-}
-
-TEST_F(RingChannelAlone, ResultBuiltInPlaceTakesOnlyItsFinalSize) {
-  for (int round = 0; round < 2000; ++round) {  // often around the ring
-    std::byte* at = worker().begin_result(kInlineLimit);
-    ASSERT_NE(at, nullptr);
-    const auto payload = pattern(static_cast<std::uint64_t>(round), static_cast<std::size_t>(round) % 300);
-    std::copy(payload.begin(), payload.end(), at);
-    ResultFrame frame;
-    frame.kind = ResultKind::raised;
-    frame.chunk = 8;
-    frame.item = static_cast<std::uint32_t>(round);
-    frame.run_time = Nanos{123};
-    worker().finish_result(frame, payload.size());
-    worker().commit_result();
-    const auto result = parent().next_result().value();
-    ASSERT_TRUE(result.has_value());
-    EXPECT_EQ(result->kind, ResultKind::raised);
-    EXPECT_EQ(result->item, static_cast<std::uint32_t>(round));
-    EXPECT_EQ(result->run_time, Nanos{123});
-    EXPECT_TRUE(same(result->payload.inline_bytes, payload));
+  worker().commit_result();
+  for (const Case& each : cases) {
+    ASSERT_TRUE(parent().next_result().value().has_value());
+    const auto result = parent().next_result().value();  // looked at twice: the same
+    EXPECT_EQ(result->kind, each.kind);
+    EXPECT_EQ(result->chunk, each.chunk);
+    EXPECT_EQ(result->item, each.item);
+    EXPECT_EQ(result->run_time, each.run_time);
+    EXPECT_EQ(result->payload.buffer, each.buffer);
+    if (each.buffer == 0) { EXPECT_TRUE(same(result->payload.inline_bytes, pattern(each.item, 1 + each.item))); }
     parent().pop_result();
-    parent().release_results();
   }
-}
-
-TEST_F(RingChannelAlone, ResultBegunAndNotFinishedLeavesNoTrace) {
-  ASSERT_NE(worker().begin_result(1000), nullptr);
-  worker().commit_result();
-  EXPECT_FALSE(parent().next_result().value().has_value());
-  ResultFrame frame;
-  frame.payload = {.inline_bytes = {}, .buffer = 5, .size = 1 << 20};
-  ASSERT_TRUE(worker().push_result(frame));
-  worker().commit_result();
-  EXPECT_EQ(parent().next_result().value()->payload.buffer, 5u);
+  parent().release_results();
 }
 
 TEST_F(RingChannelAlone, TooLargeInlineResultIsRefused) {
-  EXPECT_EQ(worker().begin_result(kInlineLimit + 1), nullptr);
   const std::vector<std::byte> large(kInlineLimit + 1);
   ResultFrame frame;
   frame.payload = inline_payload(large);
