@@ -2,6 +2,7 @@
 // enough for the small allocations (list nodes, queues), whose failure could only end the process. Callers: src/pool.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -20,6 +21,13 @@ inline std::unique_ptr<std::byte[]> allocate(std::size_t size) {
   if (headroom == nullptr) return nullptr;
   ::operator delete(headroom);
   return bytes;
+}
+
+/// The size of the next block of a row that grows with its use: `first`, then four times the `last` one (0 = none yet), up to 256 KiB; in any case
+/// `at_least`.
+constexpr std::size_t next_block_size(std::size_t last, std::size_t first, std::size_t at_least) {
+  constexpr std::size_t kLargest = 256 * 1024;
+  return std::max(last == 0 ? first : std::min(last * 4, kLargest), at_least);
 }
 
 }  // namespace holdfast

@@ -12,7 +12,6 @@ namespace holdfast::pool {
 
 namespace {
 constexpr std::size_t kFirstBlock = 16 * 1024;
-constexpr std::size_t kLargestBlock = 256 * 1024;
 constexpr std::size_t kLeastRoom = 4096;     // what is left of a block is given up below this
 constexpr std::uint32_t kStarvedFor = 1000;  // calls that are refused after a lack of memory: asking the system again costs microseconds
 constexpr std::size_t kPadding = 8;          // ParentChannel::take_done_run() writes whole words
@@ -26,7 +25,7 @@ MutableByteSpan OutcomeRuns::room(std::size_t at_least) {
       --starved_;
       return {};
     }
-    const std::size_t size = std::max(blocks_.empty() ? kFirstBlock : std::min(blocks_.back().size * 4, kLargestBlock), at_least);
+    const std::size_t size = next_block_size(blocks_.empty() ? 0 : blocks_.back().size, kFirstBlock, at_least);
     auto bytes = allocate(size);
     if (!bytes) {
       starved_ = kStarvedFor;

@@ -1,7 +1,6 @@
 // What: Payload and ItemBatch, see payload.hpp.
 #include "pool/payload.hpp"
 
-#include <algorithm>
 #include <new>
 
 #include "base/allocate.hpp"
@@ -46,13 +45,8 @@ void Payload::reset() {
   size_ = 0;
 }
 
-namespace {
-constexpr std::size_t kLargestBlock = 256 * 1024;
-}  // namespace
-
 void ItemBatch::new_block(std::size_t at_least) {
-  const std::size_t grown = blocks_.empty() ? kSpare : std::min(block_size_ * 4, kLargestBlock);
-  block_size_ = std::max(grown, at_least);
+  block_size_ = next_block_size(blocks_.empty() ? 0 : block_size_, kSpare, at_least);
   block_used_ = 0;
   blocks_.push_back(allocate(block_size_));
   if (!blocks_.back()) {
