@@ -1,7 +1,6 @@
 // What: see result_buffers.hpp.
 #include "pool/result_buffers.hpp"
 
-#include <bit>
 #include <optional>
 
 namespace holdfast::pool {
@@ -25,19 +24,6 @@ class ResultBuffers::Reader final : public LargeResult {
   std::size_t size_;
 };
 
-namespace {
-constexpr std::size_t kSmallest = std::size_t{64} << 10;
-constexpr std::size_t kDoubleUpTo = std::size_t{1} << 30;
-constexpr std::size_t kStep = std::size_t{2} << 20;
-
-// Rounded up so that the next result of about this size fits again.
-std::size_t rounded(std::size_t size) {
-  if (size <= kSmallest) return kSmallest;
-  if (size <= kDoubleUpTo) return std::bit_ceil(size);
-  return (size + kStep - 1) / kStep * kStep;
-}
-}  // namespace
-
 Result<ResultBuffers::Grant> ResultBuffers::grant(std::size_t size) {
   const std::lock_guard guard(lock_);
   std::optional<std::uint32_t> index;
@@ -52,7 +38,7 @@ Result<ResultBuffers::Grant> ResultBuffers::grant(std::size_t size) {
     }
   }
   if (!index) return Error{ErrorCode::protocol_error, 0, "result_buffers.grant", "more buffers asked for than a worker may hold"};
-  auto made = ring::SharedBuffer::create(ids_->next_id(), rounded(size));
+  auto made = ring::SharedBuffer::create(ids_->next_id(), ring::SharedBuffer::reusable_size(size));
   if (!made) return std::move(made).error();
   table_[*index].buffer = *std::move(made);
   return Grant{table_[*index].buffer, *index};

@@ -2,6 +2,7 @@
 #include "ring/buffer.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -36,6 +37,16 @@ Status check_size(std::size_t size) {
 
 SharedBuffer::SharedBuffer(BufferId id, UniqueFd fd, sys::Mapping mapping) : id_(id), fd_(std::move(fd)), mapping_(std::move(mapping)) {}
 SharedBuffer::~SharedBuffer() = default;
+
+std::size_t SharedBuffer::reusable_size(std::size_t size) {
+  constexpr std::size_t kSmallest = std::size_t{64} << 10;
+  constexpr std::size_t kDoubleUpTo = std::size_t{1} << 30;
+  constexpr std::size_t kStep = std::size_t{2} << 20;
+  if (size <= kSmallest) return kSmallest;
+  if (size <= kDoubleUpTo) return std::bit_ceil(size);
+  if (size > SIZE_MAX - kStep) return size;  // create() refuses it
+  return (size + kStep - 1) / kStep * kStep;
+}
 
 Result<std::unique_ptr<SharedBuffer>> SharedBuffer::create(BufferId id, std::size_t size) {
   if (auto fits = check_size(size); !fits.ok()) return std::move(fits).error();

@@ -26,6 +26,9 @@ class SharedBuffer {
   /// Parent; sealed, out of core dumps. Errors: invalid_argument (0 bytes); exhausted: more than an address space, or more than this
   /// machine can give now (asked from 256 MiB up: filling it would be an OOM kill, which no one can catch).
   static Result<std::unique_ptr<SharedBuffer>> create(BufferId id, std::size_t size);
+  /// `size`, rounded up so that the buffer fits its next user too: to powers of two from 64 KiB, above 1 GiB (twice 4 GiB would be refused for
+  /// want of memory) to multiples of 2 MiB.
+  static std::size_t reusable_size(std::size_t size);
   static Result<std::unique_ptr<SharedBuffer>> map_shared(int fd, BufferId id, std::size_t size);  // worker, results; checks seals and size
   static Result<std::unique_ptr<SharedBuffer>> map_private(int fd, BufferId id, std::size_t size);  // worker, arguments
   ~SharedBuffer();
@@ -65,9 +68,8 @@ class SharedBuffer {
   bool sealed_ = false;      // against write() too
 };
 
-/// Keeps argument buffers for reuse, up to `keep_bytes` in all, the least recently used go first. Sizes are rounded up so that they fit
-/// again: to powers of two from 64 KiB, above 1 GiB to multiples of 2 MiB. A buffer is reused, under the same id, only when its last
-/// shared_ptr is gone.
+/// Keeps argument buffers for reuse, up to `keep_bytes` in all, the least recently used go first. Sizes are reusable_size().
+/// A buffer is reused, under the same id, only when its last shared_ptr is gone.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   static std::shared_ptr<BufferPool> create(std::size_t keep_bytes);

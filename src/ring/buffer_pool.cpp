@@ -1,6 +1,5 @@
 // What: keeps large buffers for reuse: touching fresh pages costs five times more than the copy itself. [buffer.hpp]
 #include <algorithm>
-#include <bit>
 #include <list>
 #include <mutex>
 #include <utility>
@@ -10,18 +9,7 @@
 namespace holdfast::ring {
 namespace {
 
-constexpr std::size_t kSmallest = std::size_t{64} << 10;
-constexpr std::size_t kDoubleUpTo = std::size_t{1} << 30;
-constexpr std::size_t kStep = std::size_t{2} << 20;
 constexpr std::size_t kKeepAtMost = 64;  // each has a descriptor, of which the host has perhaps 1,024 for everything
-
-/// Rounds a size up so that a buffer fits its next user too. Doubling stops at 1 GiB: twice 4 GiB would be refused for want of memory.
-std::size_t round_up(std::size_t size) {
-  if (size <= kSmallest) return kSmallest;
-  if (size <= kDoubleUpTo) return std::bit_ceil(size);
-  if (size > SIZE_MAX - kStep) return size;  // create() refuses it
-  return (size + kStep - 1) / kStep * kStep;
-}
 
 }  // namespace
 
@@ -62,7 +50,7 @@ BufferPool::~BufferPool() = default;
 std::shared_ptr<BufferPool> BufferPool::create(std::size_t keep_bytes) { return std::shared_ptr<BufferPool>(new BufferPool(keep_bytes)); }
 
 Result<std::shared_ptr<SharedBuffer>> BufferPool::get(std::size_t size) {
-  const std::size_t rounded = round_up(size);
+  const std::size_t rounded = SharedBuffer::reusable_size(size);
   std::unique_ptr<SharedBuffer> buffer;
   BufferId id = 0;
   {
