@@ -73,7 +73,7 @@ format:  ## rewrite all sources in the project's format
 	$(use_venv)
 	python tools/lint.py --fix
 
-bench:  ## holdfast, the standard Pool and ProcessPoolExecutor side by side, and which bars are met; some minutes
+bench:  ## holdfast, the standard Pool and ProcessPoolExecutor side by side, and which bars are met; 15 minutes
 	@$(SETUP) packages g++ python
 	$(use_holdfast)
 	python bench/run.py --size quick || true  # the report tells of what failed, and fails then
