@@ -10,10 +10,11 @@ namespace {
 
 PyTracebackObject* as_traceback(PyObject* object) { return reinterpret_cast<PyTracebackObject*>(object); }
 
+/// The same line. Not the same instruction: one that has been specialised meanwhile calls from another (PRECALL and CALL of 3.11).
 bool same_place(PyTracebackObject* one, PyTracebackObject* other) {
   PyCodeObject* code = PyFrame_GetCode(one->tb_frame);
   PyCodeObject* other_code = PyFrame_GetCode(other->tb_frame);
-  const bool same = code == other_code && one->tb_lasti == other->tb_lasti;
+  const bool same = code == other_code && PyCode_Addr2Line(code, one->tb_lasti) == PyCode_Addr2Line(other_code, other->tb_lasti);
   Py_DECREF(code);
   Py_DECREF(other_code);
   return same;

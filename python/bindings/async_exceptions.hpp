@@ -25,7 +25,7 @@ bool is_from_handler(PyObject* exception);
 /// The same for the exception now set; it stays set.
 bool handler_has_raised();
 
-/// Whether both exceptions are of one class, came by the same instructions, and not by a signal handler's. Both normalised, with tracebacks.
+/// Whether both exceptions are of one class, came by the same lines, and not by a signal handler's. Both normalised, with tracebacks.
 bool fail_alike(PyObject* one, PyObject* other);
 
 /// The handlers' exceptions during one get() or next(). Only the main thread ever keeps one, so that a daemon thread which Python unwinds at the

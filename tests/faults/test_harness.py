@@ -90,6 +90,8 @@ if __name__ == "__main__":
         workers = {{handle.pid for handle in pool._pool}}
         zygotes = {{int(look.stat_fields(pid)[1]) for pid in workers}}
         stray = pool.apply(subprocess.getoutput, ("setsid sleep 60 >/dev/null 2>&1 & echo $!",))
+        while int(stray) not in look.tagged({tag!r}):
+            time.sleep(0.01)  # as above
         seen = look.leaks(before, look.holdings({tag!r}))
         print(len(zygotes), workers | zygotes | {{int(stray)}} <= look.tagged({tag!r}) - before.tagged)
         kinds = ("descriptors", "threads", "memfd mappings", "processes", "children")

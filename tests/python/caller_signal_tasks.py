@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 CALLER = os.getpid()
 INTERRUPTIONS = []  # signals that the next unpicklings raise, one each
@@ -123,6 +124,22 @@ def dies(value):
 def refuse(value):
     if os.getpid() == CALLER:
         raise KeyboardInterrupt
+
+
+def leave(value):
+    if os.getpid() == CALLER:
+        sys.exit(value)  # a call into C: another instruction of the same line once the interpreter has specialised it
+
+
+class Leaves:
+    """Its unpickling raises SystemExit."""
+
+    def __reduce__(self):
+        return leave, (1,)
+
+
+def leaves(_):
+    return Leaves()
 
 
 class Refuses:

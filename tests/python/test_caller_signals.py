@@ -165,6 +165,13 @@ def test_what_always_fails_is_the_items_own(pool):
         assert isinstance(caught.value.__cause__, KeyboardInterrupt)
 
 
+def test_what_always_fails_in_c_is_the_items_own_from_the_first_time_on(pool):
+    for _ in range(12):  # the interpreter specialises what has run some eight times
+        with pytest.raises(holdfast.ResultDecodeError) as caught:
+            pool.apply(tasks.leaves, (1,))
+        assert isinstance(caught.value.__cause__, SystemExit)
+
+
 def test_a_storm_that_lets_no_unpickling_end_says_so(pool):
     """Nothing hangs: after some tries the outcome is an error that names what was raised."""
     result = pool.apply_async(tasks.interrupted, (7,))
