@@ -88,9 +88,6 @@ Result<std::unique_ptr<ParentChannel>> ParentChannel::create(const Geometry& geo
   if (!fd.ok()) return std::move(fd).error();
   auto mapping = sys::Mapping::map(fd->get(), size, sys::Mapping::Mode::shared);
   if (!mapping.ok()) return std::move(mapping).error();
-  // Whoever has this ring mapped comes from its worker, in the eyes of those who look for what a worker left (worker/tree.hpp). Children that
-  // the host forks, the pool's next zygote among them, do not.
-  if (auto kept = mapping->keep_from_children(); !kept.ok()) return kept.error();
   auto impl = std::make_unique<Impl>(*std::move(fd), std::make_shared<sys::Mapping>(*std::move(mapping)), geometry, worker_index);
   ChannelPage& page = impl->page;  // fresh memory: all zero
   page.task_ring_bytes = geometry.task_ring_bytes;

@@ -72,11 +72,6 @@ Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
   return Mapping(static_cast<std::byte*>(at), size);
 }
 
-Status Mapping::keep_from_children() {
-  if (::madvise(data_, size_, MADV_DONTFORK) != 0) return last_error("madvise(MADV_DONTFORK)");
-  return ok_status();
-}
-
 Status Mapping::drop_private_changes() {
   if (::madvise(data_, size_, MADV_DONTNEED) != 0) return last_error("madvise(MADV_DONTNEED)");
   return ok_status();

@@ -44,9 +44,6 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 
-  /// A forked child of this process will not have this mapping (MADV_DONTFORK).
-  Status keep_from_children();
-
   /// private_copy only: every change made through this mapping is dropped, and it shows the file as it is now.
   Status drop_private_changes();
 

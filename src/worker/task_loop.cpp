@@ -52,7 +52,6 @@ int TaskLoop::run() {
   }
   channel_.set_progress(0, 0, Time{0}, 0);
   HF_FAILPOINT(worker_leaves);
-  worker_.watcher->end_leftovers_of_dead_zygote();
   return exit_code_;
 }
 

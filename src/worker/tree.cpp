@@ -46,10 +46,10 @@ int kill_below(int pid) {
 
 int kill_tree(int pid) { return kill_branch(pid, 0); }
 
-void kill_by_origin(const Origin& origin, int spared) {
+void kill_by_origin(const Origin& origin) {
   const int self = getpid();
   for (const int pid : sys::all_pids()) {
-    if (pid == self || pid == spared) continue;
+    if (pid == self) continue;
     // The descriptor first, the question second: the answer is then about the process that the signal goes to.
     const auto pidfd = sys::pidfd_open(pid);
     if (!pidfd.ok() || !comes_from(pid, origin)) continue;

@@ -26,8 +26,7 @@ int kill_below(int pid);
 /// The same, `pid` included. `pid` must be held by the caller (an unreaped child of it).
 int kill_tree(int pid);
 
-/// SIGKILL to each process on the machine that comes from `origin`, except this one and `spared` (the pool's own process, which has the ring
-/// mapped, too). For when nobody adopted the orphans for us.
-void kill_by_origin(const Origin& origin, int spared = -1);
+/// SIGKILL to each process on the machine that comes from `origin`, except this one. For when nobody adopted the orphans for us.
+void kill_by_origin(const Origin& origin);
 
 }  // namespace holdfast::worker

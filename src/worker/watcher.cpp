@@ -51,12 +51,6 @@ void Watcher::exit_at_latest(Nanos after, int code) {
   wakeup_.signal();
 }
 
-void Watcher::end_leftovers_of_dead_zygote() const {
-  if (!charge_.zygote_pidfd || !sys::pidfd_exited(charge_.zygote_pidfd.get())) return;
-  const auto parent = sys::pidfd_pid(charge_.parent_pidfd);
-  if (parent.ok()) kill_by_origin(charge_.origin, parent.value());  // else the parent has gone, too, and watch() takes all along
-}
-
 void Watcher::watch_stalls(StallWatch::Charge charge) {
   stalls_ = std::make_unique<StallWatch>(std::move(charge));
   stalls_watched_.store(true, std::memory_order_release);  // pairs with the acquire loads in watch(): stalls_ is whole then

@@ -32,10 +32,6 @@ class Watcher {
   /// _exit(code) after that time, whatever the other threads do. A later call replaces an earlier one.
   void exit_at_latest(Nanos after, int code);
 
-  /// Before this worker leaves in good order. What it started and left behind hangs below the zygote, which ends it with the pool; where the
-  /// zygote has gone, nobody else will ever know of it: it is ended now.
-  void end_leftovers_of_dead_zygote() const;
-
   /// From now on it also looks for stalls (stall_watch.hpp). Once.
   void watch_stalls(StallWatch::Charge charge);
   /// The worker goes to a long sleep, and comes back from it: in between there is nothing to look for, and nothing wakes this thread.

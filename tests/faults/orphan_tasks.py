@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from faults import control, worker_side
 
@@ -65,17 +64,6 @@ def starts_programs() -> None:
     subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
     subprocess.Popen(["/bin/sh", "-c", "trap '' HUP INT TERM; /bin/sleep 1000; :"])
     sleeps()
-
-
-def leaves_grandchildren_and_is_done() -> None:
-    """They are named hf-left, to be told from the pool's own processes."""
-    own = Path("/proc/self/comm").read_text()
-    Path("/proc/self/comm").write_text("hf-left")  # inherited by fork
-    for kind in ("group", "setsid"):
-        worker_side.leave_grandchild(kind)
-    _daemonise()
-    Path("/proc/self/comm").write_text(own)
-    is_done()
 
 
 def leaves_grandchildren_and_stops() -> None:

@@ -105,28 +105,6 @@ def test_nothing_outlives_parent_and_zygote_killed_together(tmp_path: Path, star
         parent.gone()
 
 
-def test_a_worker_of_a_dead_zygote_leaves_nothing_to_nobody(tmp_path: Path) -> None:
-    """A daemon that a task left hangs below the zygote, which ends it with the pool. Without a zygote the worker ends it as it leaves."""
-    with Parent(tmp_path, "fork", "leaves_grandchildren_and_is_done") as parent:
-        parent.armed()
-        (zygote,) = [pid for pid in look.children(parent.process.pid) if look.name(pid) == "hf-zygote"]
-        bystander = subprocess.Popen(["/bin/sleep", "1000"])
-        try:
-            assert len(left_by_tasks(parent)) == 6, "two tasks, three each"
-            os.kill(zygote, signal.SIGKILL)
-            assert until(lambda: not left_by_tasks(parent), 20) is not None
-            assert parent.process.poll() is None and bystander.poll() is None, "and nobody else"
-            new = until(lambda: any(look.name(pid) == "hf-zygote" for pid in look.children(parent.process.pid)), 20)
-            assert new is not None, "the pool goes on"
-        finally:
-            bystander.kill()
-            bystander.wait()
-
-
-def left_by_tasks(parent: Parent) -> set[int]:
-    return {pid for pid in look.tagged(parent.tag) if look.name(pid) == "hf-left"}
-
-
 @pytest.mark.slow
 def test_nothing_is_left_after_a_hundred_kills(tmp_path: Path) -> None:
     """At random instants, from the first line of the program on: no process, no name in /dev/shm, no socket file, no temporary file."""
