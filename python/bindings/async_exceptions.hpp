@@ -2,9 +2,9 @@
 //
 // A signal handler of the user's may raise into any Python code that runs in the main thread: also into an unpickling, or into our own
 // making of an error. Its exception says nothing about the item: it belongs to the caller of get() or next(), and the outcome must still be
-// there when he asks again. Python does not tell the two kinds apart. But what a handler raised does not come again: the same work, done once more,
-// succeeds, or is interrupted somewhere else. So what fails twice in a row in the same place, and not by a handler's frame, is the work's own
-// failure. (SIGINT's own handler has no frame.)
+// there when he asks again. What a handler written in Python raised is known by its frame; a KeyboardInterrupt, whose handler has none, may be either
+// kind. Both are put aside, and the work is done once more: then it succeeds. A KeyboardInterrupt that comes again on the same line each time is
+// the work's own.
 //
 // Pickling is not done once more, for what fails now and then may do so by itself: there the handler's frame alone tells (is_from_handler).
 //
@@ -37,20 +37,27 @@ class AsyncExceptions {
   AsyncExceptions& operator=(const AsyncExceptions&) = delete;
   ~AsyncExceptions() { Py_XDECREF(first_); }
 
-  /// What make() returns (a new reference); nullptr with the failure set that is make()'s own. make() is called again when it
-  /// fails in the main thread: at least once more, at most kTries times in all under a storm of signals.
+  /// What make() returns (a new reference); nullptr with the failure set that is make()'s own. make() is called again when what it raised may be a
+  /// handler's, kTries times in all at most (a storm of signals).
   template <class Make>
   PyObject* run(Make&& make) {
     PyObject* made = make();
+    PyObject* first = nullptr;
+    bool alike = true;  // all failures were the first once more
     for (int tries = 1; made == nullptr && tries < kTries && may_be_a_handlers(); ++tries) {
       PyObject* error = take_exception();
-      made = make();
-      if (made == nullptr && repeats(error)) {
+      alike = alike && (first == nullptr || fail_alike(first, error));
+      if (first == nullptr)
+        first = error;
+      else
         Py_DECREF(error);
-        return nullptr;
-      }
-      keep(error);
+      made = make();
     }
+    if (first == nullptr) return made;
+    if (made == nullptr && alike && repeats(first))
+      Py_DECREF(first);
+    else
+      keep(first);
     return made;
   }
 
@@ -65,8 +72,9 @@ class AsyncExceptions {
  private:
   static constexpr int kTries = 8;
 
-  /// Handlers run in the main thread. A lack of memory is believed at once: trying again costs what is missing.
-  static bool may_be_a_handlers() { return in_main_thread() && PyErr_ExceptionMatches(PyExc_MemoryError) == 0; }
+  static bool may_be_a_handlers() {
+    return in_main_thread() && (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) != 0 || handler_has_raised());
+  }
 
   /// Whether the exception now set is `before` once more; it stays set.
   static bool repeats(PyObject* before) {

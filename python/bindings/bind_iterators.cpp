@@ -265,13 +265,22 @@ void take_batch(IteratorObject* self) {
 
 pool::Settled next_of_batch(IteratorObject* self) { return std::move(self->batch[self->batch_at++]); }
 
+/// Something that was read earlier and has not been given.
+bool has_rest(IteratorObject* self) {
+  return self->kept != nullptr || (self->batch_at < self->batch.size() && !engine_of(self->core).in_forked_child());
+}
+PyObject* give_rest(IteratorObject* self) { return self->kept != nullptr ? give_kept(self) : give_item(self, next_of_batch(self)); }
+
 PyObject* step(IteratorObject* self, const Deadline& deadline) {
-  if (self->kept != nullptr) return give_kept(self);
-  if (self->batch_at < self->batch.size() && !engine_of(self->core).in_forked_child()) return give_item(self, next_of_batch(self));
+  if (has_rest(self)) return give_rest(self);
   if (self->over) return end_of_items(self);
   pool::Settled settled;
   const Reading reading(self);
   WaitEnd end = reading.begin(deadline);
+  if (end == WaitEnd::ready && has_rest(self)) {  // the reader that was waited for has taken some along
+    reading.end();
+    return give_rest(self);
+  }
   if (end == WaitEnd::ready) {
     pool::Engine& engine = engine_of(self->core);
     const auto read = [&](Nanos slice) {

@@ -155,6 +155,7 @@ bool PythonRunner::call_item(const Function& function, const worker::ItemCall& i
   const bool limited = (item.flags & ring::kSoftLimited) != 0;
   // Its own reference: the task may make the pool forget the function.
   PyObject* callable = Py_NewRef(function.callable);
+  if (!limited) soft_limit_.begin_unlimited();
   if (!limited || soft_limit_.begin(item.chunk, item.item)) result_ = call(callable, item.call_mode);
   soft_limit_.end();
   Py_DECREF(callable);

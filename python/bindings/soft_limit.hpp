@@ -26,6 +26,7 @@ class SoftLimit {
   /// another handler of the program, which ran now.
   bool begin(ChunkId chunk, std::uint32_t item);
   void end() { running_ = false; }
+  void begin_unlimited() { told_ = false; }
   bool told() const { return told_; }  // the last item was interrupted
 
  private:

@@ -127,6 +127,7 @@ void Engine::Impl::read_zygote() {
 }
 
 void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<UniqueFd>& fds, bool truncated_fds) {
+  zygote_heard_at = clock.now();
   Worker* worker = find_worker(message.worker);
   switch (message.type) {
     case ring::MessageType::zygote_hello:

@@ -34,6 +34,7 @@ Error closed_error(EngineState state, const std::string& reason) {
   }
 }
 Error no_memory(const char* operation) { return {ErrorCode::exhausted, ENOMEM, operation, "for the items of the job"}; }
+constexpr Nanos kLastWait = std::chrono::seconds(2);
 const char* const kForked = "this is a forked child: the pool belongs to its parent";
 }  // namespace
 
@@ -107,17 +108,18 @@ Result<ZygoteSeed> Engine::prepare_zygote() {
 }
 
 Status Engine::zygote_running(int pid, bool is_our_child) {
-  const Impl::Lock lock(impl_->mutex);
+  Impl::Lock lock(impl_->mutex);
   impl_->zygote_on_its_way = false;
   // Opened here, so that it is reaped even if it dies before its hello. Fails if it is dead and some other thread has reaped it already: then
   // there is nothing to reap, and the end of its socket tells.
   UniqueFd pidfd;
   if (auto opened = is_our_child ? sys::pidfd_open(pid) : Result<UniqueFd>(Error{})) pidfd = *std::move(opened);
   if (impl_->ended) {  // the pool did not wait for it, and nobody is left who would look after it
-    if (pidfd) {
-      (void)sys::pidfd_send_signal(pidfd.get(), SIGKILL);
-      (void)sys::wait_pidfd(pidfd.get(), /*reap=*/true, /*no_hang=*/false);
-    }
+    lock.unlock();
+    if (!pidfd) return ok_status();
+    (void)sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+    // A frozen one does not die of it: then it stays our zombie to be, and nobody waits for that.
+    if (sys::pidfd_wait_exited(pidfd.get(), kLastWait)) (void)sys::wait_pidfd(pidfd.get(), /*reap=*/true, /*no_hang=*/true);
     return ok_status();
   }
   if (pidfd && !impl_->launcher.pidfd()) {

@@ -105,6 +105,7 @@ struct Engine::Impl {
   std::uint64_t settled_at_look = 0;  // how many items were settled then
   bool opened = false;                // start() was called
   bool zygote_needed = false;
+  Time zygote_heard_at{0};          // its last message
   std::uint32_t zygote_deaths = 0;  // in a row, without a worker that became ready
   bool forked_child = false;
   bool close_asked = false;  // close() was called
@@ -173,6 +174,8 @@ struct Engine::Impl {
   // --- waiting.cpp ---
   template <class Ready>
   Waited wait_for_job(Job& job, Nanos max_sleep, Ready ready);
+  template <class Ready>
+  bool drainers_turn(Lock& lock, Job& job, const Ready& ready, Nanos rest, bool& much_to_come);
   bool spin_for_results(Lock& lock, const Job& job, std::uint32_t seen_bell);
   template <class Ready>
   Waited wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready);

@@ -10,6 +10,7 @@ namespace holdfast::pool {
 namespace {
 constexpr std::uint64_t kLongChunk = 16;    // shorter ones: a run is a record or a few, and costs more than their slots
 constexpr std::uint64_t kBatch = 64;        // items that a reader takes at once, at most
+constexpr std::uint64_t kLeast = 8;         // fewer are not worth it: what is borrowed keeps the feeder waiting
 constexpr std::uint64_t kPartOfWindow = 4;  // and not more than this part of it, or the feeder would wait for him
 }  // namespace
 
@@ -114,6 +115,7 @@ bool Job::take_any(Settled& out) {
 
 void Job::take_more(ItemIndex next, std::vector<Settled>& out) {
   const std::uint64_t most = window.limited() ? std::min(kBatch, window.size() / kPartOfWindow) : kBatch;
+  if (most < kLeast) return;
   try {
     out.reserve(out.size() + most);
   } catch (const std::bad_alloc&) { return; }

@@ -127,7 +127,9 @@ void Engine::Impl::handle_deadlines(Time now) {
     } else if (worker.start_deadline <= now) {
       worker.start_deadline = kNever;
       if (!worker.pidfd && worker.start_error.empty() && worker.start_sent && launcher.connected() && launcher.pidfd()) {
-        zygote_is_silent = true;
+        // It forks one after the other: a late one's turn comes as long as there is news of those before it.
+        zygote_is_silent = zygote_is_silent || zygote_heard_at + options.start_deadline <= now;
+        if (!zygote_is_silent) worker.start_deadline = zygote_heard_at + options.start_deadline;
         continue;
       }
       if (worker.start_error.empty()) worker.start_error = late_hello(worker);
@@ -177,9 +179,10 @@ void Engine::Impl::soft_interrupt(const core::Action& action) {
   const Worker* worker = find_worker(action.worker);
   if (worker == nullptr || worker->life != Worker::Life::ready || !worker->pidfd) return;
   const auto item = static_cast<std::uint32_t>(action.first);
+  // Said in any case: a worker that has claimed the item and not told of it yet looks before it begins.
+  const int signal = worker->channel->set_overdue(action.chunk, item, action.limit);
   const auto progress = worker->channel->progress();
   if (progress.chunk != action.chunk || progress.item != item) return;
-  const int signal = worker->channel->set_overdue(action.chunk, item, action.limit);
   if (signal == 0 || !sys::catches_signal(worker->pid, signal)) return;
   (void)sys::pidfd_send_signal(worker->pidfd.get(), signal);  // refused: it is dead, as its pidfd tells
 }

@@ -45,6 +45,41 @@ bool Engine::Impl::spin_for_results(Lock& lock, const Job& job, std::uint32_t se
   return found;
 }
 
+/// One look and one sleep (or spin) of the thread that takes the drainer's role. `much_to_come`: in, whether to nap; out, whether this look
+/// found so much that the next one should. True: a signal has interrupted the sleep.
+template <class Ready>
+bool Engine::Impl::drainers_turn(Lock& lock, Job& job, const Ready& ready, Nanos rest, bool& much_to_come) {
+  bool interrupted = false;
+  drainer = true;
+  bell.supervisor_withdraw();
+  const std::uint32_t seen = bell.bell();
+  // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
+  // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
+  const bool napping = much_to_come;
+  if (job.lazy && scheduler.has_idle() && !scheduler.has_ready()) job.window.starves();
+  const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
+  if (!napping && !spun) bell.drainer_announce();
+  drain_ready();
+  notify();
+  if (!spun && !ready.peek()) {
+    drainer_job = &job;
+    lock.unlock();
+    HF_FAILPOINT(parent_drainer_sleeps);
+    const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, kNap) : rest);
+    lock.lock();
+    drainer_job = nullptr;
+    interrupted = woke == ring::BellPage::Woke::interrupted;
+    if (woke == ring::BellPage::Woke::timed_out && !napping) drain_all();  // a hint that a worker swallowed is late, never lost
+  }
+  bell.drainer_withdraw();
+  const std::uint64_t settled = counts.items_settled;
+  drain_ready();
+  notify();
+  much_to_come = counts.items_settled - settled >= kNapAfter && ready.far_from_ready();
+  drainer = false;
+  return interrupted;
+}
+
 template <class Ready>
 Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
   Lock lock(mutex);
@@ -62,33 +97,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
     const Nanos rest = until == kNever ? Nanos::max() : until - now;
     bool interrupted = false;
     if (!drainer) {
-      drainer = true;
-      bell.supervisor_withdraw();
-      const std::uint32_t seen = bell.bell();
-      // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
-      // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
-      const bool napping = much_to_come;
-      if (job.lazy && scheduler.has_idle() && !scheduler.has_ready()) job.window.starves(job.size());
-      const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
-      if (!napping && !spun) bell.drainer_announce();
-      drain_ready();
-      notify();
-      if (!spun && !ready.peek()) {
-        drainer_job = &job;
-        lock.unlock();
-        HF_FAILPOINT(parent_drainer_sleeps);
-        const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, kNap) : rest);
-        lock.lock();
-        drainer_job = nullptr;
-        interrupted = woke == ring::BellPage::Woke::interrupted;
-        if (woke == ring::BellPage::Woke::timed_out && !napping) drain_all();  // a hint that a worker swallowed is late, never lost
-      }
-      bell.drainer_withdraw();
-      const std::uint64_t settled = counts.items_settled;
-      drain_ready();
-      notify();
-      much_to_come = counts.items_settled - settled >= kNapAfter && ready.far_from_ready();
-      drainer = false;
+      interrupted = drainers_turn(lock, job, ready, rest, much_to_come);
     } else {
       Waiter waiter;
       job.waiters.add(waiter);
@@ -202,7 +211,9 @@ Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& ro
     if (!job->input_open || impl_->ended || impl_->work_is_over()) return Waited::ended;
     job->window.widen_if_starving();
     room = job->room();
-    return room >= job->window.worth_feeding() ? std::optional(Waited::ready) : std::nullopt;
+    if (room >= job->window.worth_feeding()) return Waited::ready;
+    job->window.blocks();
+    return std::nullopt;
   });
 }
 

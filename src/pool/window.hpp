@@ -1,8 +1,8 @@
 // What: how far a lazy job's input may be read ahead of its consumer (P9: backpressure). Owned by Job, under the pool's mutex.
 //
 // Small by default, so that little is held. For items of some microseconds that is too small: the consumer, the feeder and the workers then take turns
-// instead of running side by side. So the window doubles each time that the consumer waits and a worker is idle although the window has been
-// used to its end (the three together mean: it is the window that they wait for), up to a limit that the job's maker has set, and as
+// instead of running side by side. So the window doubles each time that the feeder has waited for room, and after it the consumer for a result, and a worker
+// was idle (the three together mean: it is the window that they wait for), up to a limit that the job's maker has set, and as
 // long as what lies in it is small: kBytes at the size of the largest item or result seen so far.
 #pragma once
 
@@ -32,12 +32,14 @@ class Window {
     largest_ = bytes;
     size_ = std::max(base_, std::min(size_, kBytes / largest_));
   }
-  /// The consumer waits while a worker is idle; `taken`: how many items there were so far.
-  void starves(std::uint64_t taken) { starving_ = starving_ || taken >= size_; }
+  /// The feeder has found too little room, and waits.
+  void blocks() { blocking_ = true; }
+  /// The consumer waits while a worker is idle.
+  void starves() { starving_ = starving_ || blocking_; }
   /// Before the feeder looks for room.
   void widen_if_starving() {
     if (!starving_) return;
-    starving_ = false;
+    starving_ = blocking_ = false;
     const std::uint64_t twice = size_ > widest_ / 2 ? widest_ : size_ * 2;
     size_ = std::max(base_, std::min(twice, kBytes / std::max<std::uint64_t>(largest_, 1)));
   }
@@ -48,6 +50,7 @@ class Window {
   std::uint64_t chunk_size_;
   std::uint64_t size_;
   std::uint64_t largest_ = 0;
+  bool blocking_ = false;
   bool starving_ = false;
 };
 

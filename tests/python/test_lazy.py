@@ -173,6 +173,27 @@ def test_a_signal_handler_may_read_what_it_interrupts(pool, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_threads_that_pause_between_reads_lose_nothing(pool, method):
+    """One that waits for the other's read finds what that one has taken along for later."""
+    iterator = getattr(pool, method)(tasks.same, range(3000), 10)
+    found = [[], []]
+
+    def read(into):
+        for value in iterator:
+            into.append(value)
+            if value % 7 == 0:
+                time.sleep(0)  # lets the GIL go: the other one becomes the reader with a batch half given
+
+    threads = [threading.Thread(target=read, args=(into,)) for into in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(found[0] + found[1]) == list(range(3000))
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_terminate_wakes_the_reader(pool, method, tmp_path):
     """It gets PoolTerminatedError and not a silent end of the results."""
     go = str(tmp_path / "never")

@@ -15,23 +15,30 @@ TEST(Window, StaysAsItIsWhileNobodyStarves) {
   EXPECT_EQ(window.worth_feeding(), 4U);
 }
 
-TEST(Window, AWaitBeforeItWasFullIsNotItsFault) {
+/// All three wait for the window.
+void starve(Window& window) {
+  window.blocks();
+  window.starves();
+}
+
+TEST(Window, AWaitForTheInputIsNotItsFault) {
   Window window(8, 256, 1);
-  window.starves(7);
+  window.starves();  // the feeder has not waited
   window.widen_if_starving();
   EXPECT_EQ(window.size(), 8U);
 }
 
 TEST(Window, DoublesOncePerFeedingUpToItsLimit) {
   Window window(8, 50, 1);
-  window.starves(8);
-  window.starves(9);
+  starve(window);
+  starve(window);
   window.widen_if_starving();
   EXPECT_EQ(window.size(), 16U);
+  window.starves();  // the feeder has not waited since
   window.widen_if_starving();
   EXPECT_EQ(window.size(), 16U);
   for (const std::uint64_t size : {32U, 50U, 50U}) {
-    window.starves(1000);
+    starve(window);
     window.widen_if_starving();
     EXPECT_EQ(window.size(), size);
   }
@@ -39,7 +46,7 @@ TEST(Window, DoublesOncePerFeedingUpToItsLimit) {
 
 TEST(Window, WithoutAWiderLimitItIsTheUsers) {
   Window window(3, 0, 1);
-  window.starves(1000);
+  starve(window);
   window.widen_if_starving();
   EXPECT_EQ(window.size(), 3U);
 }
@@ -48,7 +55,7 @@ TEST(Window, LargeItemsKeepItSmall) {
   Window window(8, 1024, 1);
   window.saw(Window::kBytes / 20);
   for (int i = 0; i < 5; ++i) {
-    window.starves(1000);
+    starve(window);
     window.widen_if_starving();
   }
   EXPECT_EQ(window.size(), 20U);
@@ -57,7 +64,7 @@ TEST(Window, LargeItemsKeepItSmall) {
 TEST(Window, ALargeItemMakesItSmallAgainButNeverSmallerThanItWas) {
   Window window(8, 1024, 1);
   for (int i = 0; i < 5; ++i) {
-    window.starves(1000);
+    starve(window);
     window.widen_if_starving();
   }
   EXPECT_EQ(window.size(), 256U);
@@ -78,7 +85,7 @@ TEST(Window, FeedsAtLeastAChunk) {
 TEST(Window, ImpossiblyWide) {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
   Window window(kMost - 1, kMost, 1);
-  window.starves(kMost);
+  starve(window);
   window.widen_if_starving();
   EXPECT_EQ(window.size(), kMost - 1);
 }
