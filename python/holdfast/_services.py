@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -100,6 +101,8 @@ class Services:
 
     def join(self, deadline: float | None) -> bool:
         """Wait until all callbacks have run (not from within one); False when the deadline came first."""
+        if sys.is_finalizing():  # a daemon thread that asks for the GIL now is ended by Python and never says that it is done
+            return True
         for thread in (self._dispatcher, self._restarter):
             if thread is not threading.current_thread():
                 thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
