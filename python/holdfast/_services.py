@@ -101,7 +101,8 @@ class Services:
 
     def join(self, deadline: float | None) -> bool:
         """Wait until all callbacks have run (not from within one); False when the deadline came first."""
-        if sys.is_finalizing():  # a daemon thread that asks for the GIL now is ended by Python and never says that it is done
+        # A daemon thread that asks for the GIL now is ended by Python, and never says that it is done.
+        if sys.is_finalizing():
             return True
         for thread in (self._dispatcher, self._restarter):
             if thread is not threading.current_thread():
