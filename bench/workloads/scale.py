@@ -11,6 +11,7 @@ from pathlib import Path
 from peers import Unsupported
 from workloads.base import Row, Setting, Value, Workload
 from workloads.tasks import same
+from workloads.throughput import timed_calls
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent / "tools"))
 from process_tree import descendants  # after the path
@@ -20,17 +21,12 @@ SETTLE_S = 1.5  # an idle worker of holdfast sleeps in short pieces for a second
 
 def apply_async_with(setting: Setting, workers: int) -> dict[str, Value]:
     """throughput.apply_async with another number of workers: they share the cores that there are."""
-    count = setting.size["tasks"]
     peer = setting.open(workers)
     for wait in [peer.submit(same, (number,)) for number in range(4 * workers)]:
         wait()
-    used, began = time.process_time(), time.perf_counter()
-    waits = [peer.submit(same, (number,)) for number in range(count)]
-    values = [wait() for wait in waits]
-    took, used = time.perf_counter() - began, time.process_time() - used
-    assert values == list(range(count))
+    took, cpu = timed_calls(peer, setting.size["tasks"])
     peer.end()
-    return {f"workers_{workers}": took, f"workers_{workers}.cpu": used / count * 1e6}
+    return {f"workers_{workers}": took, f"workers_{workers}.cpu": cpu}
 
 
 def _voluntary_switches(pids: list[int], leave_out: int) -> dict[str, int]:

@@ -12,18 +12,23 @@ from workloads.latency import LOAD
 from workloads.tasks import same
 
 
-def apply_async(setting: Setting) -> dict[str, Value]:
-    """The processor time is this process's, all threads: what is left to the program that uses the pool."""
-    count = setting.size["tasks"]
-    peer = setting.open()
-    peer.apply(same, (0,))
+def timed_calls(peer: Any, count: int) -> tuple[float, float]:
+    """*count* calls submitted one by one, then waited for: seconds, and microseconds of this process's processor time for each."""
     used, began = time.process_time(), time.perf_counter()
     waits = [peer.submit(same, (number,)) for number in range(count)]
     values = [wait() for wait in waits]
     took, used = time.perf_counter() - began, time.process_time() - used
     assert values == list(range(count))
+    return took, used / count * 1e6
+
+
+def apply_async(setting: Setting) -> dict[str, Value]:
+    """The processor time is this process's, all threads: what is left to the program that uses the pool."""
+    peer = setting.open()
+    peer.apply(same, (0,))
+    took, cpu = timed_calls(peer, setting.size["tasks"])
     peer.end()
-    return {"apply_async": took, "apply_async.cpu": used / count * 1e6}
+    return {"apply_async": took, "apply_async.cpu": cpu}
 
 
 def _timed(setting: Setting, work: Callable[[Any, int], Any]) -> float:

@@ -117,8 +117,8 @@ class ItemBatch {
   bool empty() const { return count_ == 0; }
   /// On the average; of a batch that is not empty.
   std::size_t bytes_per_item() const {
-    std::size_t bytes = block_used_;  // of the blocks before it as much: they grow
-    for (std::size_t i = 1; i < blocks_.size(); ++i) bytes += block_size_;
+    std::size_t bytes = block_used_;
+    if (blocks_.size() > 1) bytes += (blocks_.size() - 1) * block_size_;  // at most: they grow
     for (const Large& each : large_) bytes += each.size;
     return bytes / count_;
   }
