@@ -336,7 +336,11 @@ void Engine::Impl::reap_zygotes() {
     if (!sys::pidfd_exited(former.pidfd.get())) return false;
     HF_FAILPOINT(parent_reaps_zygote);
     epoll.remove(former.pidfd.get());
-    if (former.our_child) (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // ECHILD: somebody else has
+    // ECHILD: somebody else has reaped it; then the pidfd may know.
+    using Reaped = Result<sys::WaitResult>;
+    const auto reaped = former.our_child ? sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true) : Reaped(Error{});
+    const auto status = reaped ? Result<int>(reaped->raw_status) : sys::pidfd_exit_status(former.pidfd.get());
+    if (!status || *status != 0) leftovers_suspected = true;
     return true;
   });
   check_ended();
@@ -369,7 +373,8 @@ void Engine::Impl::zygote_lost(const std::string& why) {
   HF_FAILPOINT(parent_zygote_lost);
   epoll.remove(launcher.socket());
   launcher.lost();
-  if (stop_sent) return;  // as it was told; its pidfd says when it is gone
+  if (stop_sent) return;  // as it was told; its pidfd says when it is gone, and how
+  leftovers_suspected = true;
   ++zygote_deaths;
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   for (auto& [id, worker] : workers) {

@@ -1,9 +1,12 @@
 // What: close, terminate, kill, and the end of it all: the stop ladder's steps carried out, the zygote told to go. Part of Engine::Impl.
 #include <csignal>
+#include <utility>
 
 #include "pool/engine_impl.hpp"
 #include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
+#include "sys/process.hpp"
+#include "worker/tree.hpp"
 
 namespace holdfast::pool {
 
@@ -76,6 +79,11 @@ void Engine::Impl::check_ended() {
     if (zygote_stop_deadline == kNever) zygote_stop_deadline = clock.now() + kZygoteStopWait;
     return;
   }
+  if (leftovers_suspected) {  // the supervisor's to end, in its next round
+    leftovers_due = true;
+    wake_supervisor();
+    return;
+  }
   ladder.gone();
   HF_FAILPOINT(parent_ended);
   ended = true;
@@ -83,6 +91,19 @@ void Engine::Impl::check_ended() {
   dispatch_waiters.wake_all();
   for (auto& [id, job] : jobs) job->feeders.wake_all();
   wake_supervisor();  // it closes up and leaves
+}
+
+/// Nothing else is left of the pool: then what its dead zygotes had adopted. A scan of /proc, without the mutex. Runs in the supervisor.
+void Engine::Impl::end_leftovers(Lock& lock) {
+  const auto lineage = worker::Lineage::of_pool(bell.fd(), sys::own_pid());
+  lock.unlock();
+  {
+    const std::lock_guard guard(chores);  // a forked child would inherit the descriptors in use
+    if (lineage) worker::kill_by_lineage(*lineage);
+  }
+  lock.lock();
+  leftovers_suspected = leftovers_due = false;
+  check_ended();
 }
 
 /// The supervisor's last act once the pool has ended: handles of the pool may live on for long, and hold no descriptor then.
@@ -103,6 +124,7 @@ void Engine::Impl::zygote_overdue() {
   if (zygote_killed) {
     zygote_stop_deadline = kNever;
     zygote_abandoned = true;
+    leftovers_suspected = true;
     zygote_lost();
     return;
   }

@@ -101,6 +101,8 @@ Result<ZygoteSeed> Engine::prepare_zygote() {
   if (!end) return std::move(end).error();
   impl_->zygote_needed = false;
   impl_->zygote_on_its_way = true;
+  // Lies in the socket before there is a zygote to read it: however soon this process dies, its zygote knows.
+  if (impl_->leftovers_suspected) impl_->launcher.send({.type = ring::MessageType::succeed}, {});
   if (auto added = impl_->epoll.add(impl_->launcher.socket(), Impl::tag(Impl::Source::zygote_socket), sys::kReadable); !added) {
     return std::move(added).error();
   }

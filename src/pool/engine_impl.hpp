@@ -116,7 +116,11 @@ struct Engine::Impl {
   Time zygote_stop_deadline = kNever;
   bool zygote_killed = false;     // it did not go when told
   bool zygote_abandoned = false;  // nor when killed
-  bool quit = false;              // the supervisor leaves (destructor)
+  // A zygote has not ended as it was told: what its workers had left behind may hang below a stranger. The next one knows (`succeed`) and ends
+  // it with the pool's process; the pool's own end does so here, whether there is a next one or not.
+  bool leftovers_suspected = false;
+  bool leftovers_due = false;  // it is time
+  bool quit = false;           // the supervisor leaves (destructor)
   std::optional<ExitReport> last_start_failure;
   std::string broken_text;
 
@@ -230,6 +234,7 @@ struct Engine::Impl {
   void interrupt(Worker& worker);
   bool just_interrupted(const Worker& worker) const;
   void check_ended();
+  void end_leftovers(Lock& lock);
   void wake_zygote();
   void close_up();
   void zygote_overdue();
@@ -241,7 +246,7 @@ struct Engine::Impl {
   void handle_deadlines(Time now);
   Time next_wakeup(Time now);
   void nudge_supervisor();
-  bool has_chores() const { return !wanted.empty() || !burials.empty() || !corpses.empty(); }
+  bool has_chores() const { return !wanted.empty() || !corpses.empty() || (!burials.empty() && launcher.connected()); }
   void do_chores(Lock& lock);
   void watch_time_limits();
   void soft_interrupt(const core::Action& action);

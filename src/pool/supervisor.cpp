@@ -34,6 +34,7 @@ void Engine::Impl::supervise() {
     if (has_chores() && (ending || chores_at <= clock.now())) do_chores(lock);
     notify();
     check_ended();
+    if (leftovers_due) end_leftovers(lock);
     const Time now = clock.now();
     const Time next = napping ? std::min(next_wakeup(now), now + kNap) : next_wakeup(now);
     supervisor_until = next;
@@ -69,7 +70,9 @@ bool Engine::Impl::results_are_dense() {
 void Engine::Impl::do_chores(Lock& lock) {
   HF_FAILPOINT(parent_chores);
   start_wanted(lock);
-  for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
+  if (launcher.connected()) {  // else they wait for the next zygote
+    for (const ring::Message& burial : std::exchange(burials, {})) launcher.send(burial, {});
+  }
   HF_FAILPOINT(parent_reap_sent);
   auto dead = std::exchange(corpses, {});
   if (dead.empty()) return;

@@ -38,6 +38,7 @@ constexpr Range kPositive{.low = 1, .high = kTop};
 constexpr Row kRows[] = {
     {.type = MessageType::start, .route = Route::pool_to_zygote, .descriptors = 2, .names_worker = true},
     {.type = MessageType::reap, .route = Route::pool_to_zygote, .names_worker = true, .pid = kPid, .a = {.low = 0, .high = 1}},
+    {.type = MessageType::succeed, .route = Route::pool_to_zygote},
     {.type = MessageType::stop_zygote, .route = Route::pool_to_zygote},
     {.type = MessageType::zygote_hello, .route = Route::zygote_to_pool, .descriptors = 1, .pid = kPid},
     {.type = MessageType::started, .route = Route::zygote_to_pool, .descriptors = 1, .names_worker = true, .pid = kPid},

@@ -21,7 +21,8 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 enum class MessageType : std::uint32_t {
   // pool -> zygote
   start = 1,  // worker, a = identity number for names; fds: [worker socket, ring memfd]
-  reap,  // worker, pid: the pool signals it no more; one that lives is killed. a = 1: what it left behind goes, too (daemonised, setsid)
+  reap,     // worker, pid: the pool signals it no more; one that lives is killed. a = 1: what it left behind goes, too (daemonised, setsid)
+  succeed,  // a zygote before this one has died: what it had adopted is ended with the pool, and what a worker of it leaves at its `reap`
   stop_zygote,  // leave when told: no more starts; kills remaining children and exits 0
   // zygote -> pool
   zygote_hello,  // pid; fds: [pidfd of the zygote]

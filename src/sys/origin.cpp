@@ -1,11 +1,13 @@
 #include "sys/origin.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 
 #include "sys/error.hpp"
@@ -13,6 +15,8 @@
 
 namespace holdfast::sys {
 namespace {
+
+constexpr std::size_t kMarkBytes = 4096;  // rounded up to a page by the kernel
 
 std::string read_proc_file(int pid, const char* file) {
   char path[64];
@@ -37,26 +41,40 @@ Result<FileId> file_id(int fd) {
   return FileId{static_cast<std::uint64_t>(info.st_dev), static_cast<std::uint64_t>(info.st_ino)};
 }
 
-bool maps_file(int pid, const FileId& file) {
-  // A line of maps: "7f00-7f01 rw-s 00000000 00:01 4711   /memfd:name (deleted)": device in hex, inode in decimal.
-  char wanted[64];
-  (void)std::snprintf(wanted, sizeof wanted, " %02x:%02x %llu ", major(file.device), minor(file.device),
-                      static_cast<unsigned long long>(file.inode));
-  return read_proc_file(pid, "maps").find(wanted) != std::string::npos;
+Status map_mark(int fd, std::uint64_t offset, Inherited inherited) {
+  void* const mark = ::mmap(nullptr, kMarkBytes, PROT_NONE, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (mark == MAP_FAILED) return last_error("mmap", "a mark");
+  if (inherited == Inherited::no && ::madvise(mark, kMarkBytes, MADV_DONTFORK) != 0) return last_error("madvise(MADV_DONTFORK)");
+  return ok_status();
 }
 
-std::string environ_value(int pid, std::string_view name) {
-  const std::string all = read_proc_file(pid, "environ");
-  std::size_t at = 0;
-  while (at < all.size()) {
-    const std::size_t end = std::min(all.find('\0', at), all.size());
-    const std::string_view entry = std::string_view(all).substr(at, end - at);
-    if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') {
-      return std::string(entry.substr(name.size() + 1));
-    }
+std::string read_maps(int pid) { return read_proc_file(pid, "maps"); }
+std::string read_environ(int pid) { return read_proc_file(pid, "environ"); }
+
+std::vector<std::uint64_t> mapped_offsets(std::string_view maps, const FileId& file) {
+  // A line: "7f00-7f01 ---s 00010000 00:01 4711   /memfd:name (deleted)": offset and device in hex, inode in decimal.
+  char wanted[64];
+  const int size = std::snprintf(wanted, sizeof wanted, " %02x:%02x %llu ", major(file.device), minor(file.device),
+                                 static_cast<unsigned long long>(file.inode));
+  const std::string_view device_and_inode(wanted, static_cast<std::size_t>(size));
+  std::vector<std::uint64_t> offsets;
+  for (std::size_t at = maps.find(device_and_inode); at != std::string_view::npos; at = maps.find(device_and_inode, at + 1)) {
+    const std::size_t begin = maps.rfind(' ', at - 1) + 1;
+    std::uint64_t offset = 0;
+    const auto parsed = std::from_chars(maps.data() + begin, maps.data() + at, offset, 16);
+    if (parsed.ec == std::errc() && parsed.ptr == maps.data() + at) offsets.push_back(offset);
+  }
+  return offsets;
+}
+
+std::optional<std::string_view> environ_value(std::string_view environ, std::string_view name) {
+  for (std::size_t at = 0; at < environ.size();) {
+    const std::size_t end = std::min(environ.find('\0', at), environ.size());
+    const std::string_view entry = environ.substr(at, end - at);
+    if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') return entry.substr(name.size() + 1);
     at = end + 1;
   }
-  return {};
+  return std::nullopt;
 }
 
 }  // namespace holdfast::sys

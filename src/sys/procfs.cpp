@@ -125,18 +125,6 @@ bool maps_contain(int pid, std::string_view name) {
   return text.ok() && text->find(name) != std::string::npos;
 }
 
-bool environ_contains(int pid, std::string_view entry) {
-  const auto text = read_file(proc_path(pid, "environ"));
-  if (!text.ok()) return false;
-  std::string_view rest = text.value();
-  while (!rest.empty()) {
-    const std::string_view one = rest.substr(0, rest.find('\0'));
-    if (one == entry) return true;
-    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
-  }
-  return false;
-}
-
 bool catches_signal(int pid, int signal) {
   constexpr std::string_view kField =
       "\nSigCgt:\t";  // 16 hexadecimal digits; bit 0 is signal 1. A line's start: the name may hold anything else

@@ -34,8 +34,6 @@ std::vector<int> all_pids();
 
 /// A file name in `pid`'s mappings contains `name` ("/memfd:holdfast"). False when it cannot be read or is gone.
 bool maps_contain(int pid, std::string_view name);
-/// `entry` ("NAME=value") is a whole entry of the environment at `pid`'s last exec.
-bool environ_contains(int pid, std::string_view entry);
 
 /// The process has a handler of its own for `signal`. False when it is gone.
 bool catches_signal(int pid, int signal);

@@ -8,6 +8,7 @@
 
 #include "sys/clock.hpp"
 #include "sys/procfs.hpp"
+#include "worker/tree.hpp"
 
 namespace holdfast::worker {
 namespace {
@@ -34,16 +35,14 @@ Brood::Worker* Brood::find(int pid) {
   return found == workers_.end() ? nullptr : &found->second;
 }
 
-Origin Brood::remove(int pid, bool left_alone) {
+void Brood::remove(int pid, bool left_alone) {
   const auto found = workers_.find(pid);
-  if (found == workers_.end()) return {};
-  Origin origin = std::move(found->second.origin);
-  workers_.erase(found);
+  if (found == workers_.end()) return;
   if (left_alone) {
-    left_alone_.push_back(origin);
+    left_alone_.push_back(found->second.id);
     if (left_alone_.size() > kLeftAloneLimit) left_alone_.pop_front();
   }
-  return origin;
+  workers_.erase(found);
 }
 
 void Brood::reap_ended_orphans() {
@@ -52,21 +51,22 @@ void Brood::reap_ended_orphans() {
   }
 }
 
-Brood::Owner Brood::owner_of(int orphan, const Origin& dead) const {
-  if (comes_from(orphan, dead)) return Owner::dead;
-  const auto is_from = [orphan](const Origin& origin) { return comes_from(orphan, origin); };
-  const bool known = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return is_from(entry.second.origin); }) ||
-                     std::any_of(left_alone_.begin(), left_alone_.end(), is_from);
+Brood::Owner Brood::owner_of(int orphan, WorkerId dead, const Lineage& lineage) const {
+  const Lineage::Finding finding = lineage.look(orphan);
+  if (finding.kin != Lineage::Kin::ours) return Owner::nobody;
+  if (finding.worker == dead) return Owner::dead;
+  const bool lives = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return entry.second.id == finding.worker; });
+  const bool known = lives || std::find(left_alone_.begin(), left_alone_.end(), finding.worker) != left_alone_.end();
   return known ? Owner::other : Owner::nobody;
 }
 
-void Brood::kill_leftovers(const Origin& dead, const sys::ChildSignal& child_signal) {
+void Brood::kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal) {
   std::unordered_set<int> suspects;
   for (int round = 0; round < kRounds; ++round) {
     int left = 0;
     for (const int pid : sys::children_of(getpid())) {
       if (workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive) continue;
-      const Owner owner = owner_of(pid, dead);
+      const Owner owner = owner_of(pid, dead, lineage);
       if (owner == Owner::other) continue;
       ++left;
       // In the middle of an exec a process has neither its old mappings nor its new environment: nobody's is believed at the second look.
@@ -84,7 +84,13 @@ void Brood::kill_everything(const sys::ChildSignal& child_signal) {
   while (sys::now() < limit) {
     const auto children = sys::children_of(getpid());
     if (children.empty()) return;
-    for (const int pid : children) (void)kill_tree(pid);
+    // Workers last: should this process be killed in the middle of it, their watchers end what is left.
+    for (const int pid : children) {
+      if (!workers_.contains(pid)) (void)kill_tree(pid);
+    }
+    for (const int pid : children) {
+      if (workers_.contains(pid)) (void)kill_tree(pid);
+    }
     child_signal.drain();
     for (const int pid : children) (void)sys::reap_child(pid);  // still alive: the next round sees it again
     if (!sys::children_of(getpid()).empty()) child_signal.wait(kRoundWait);

@@ -14,7 +14,7 @@
 #include "base/types.hpp"
 #include "sys/children.hpp"
 #include "sys/fd.hpp"
-#include "worker/tree.hpp"
+#include "worker/lineage.hpp"
 
 namespace holdfast::worker {
 
@@ -23,7 +23,6 @@ class Brood {
   struct Worker {
     WorkerId id = 0;
     UniqueFd pidfd;
-    Origin origin;
     bool end_told = false;       // the pool has been told of its end
     std::optional<bool> burial;  // the pool gave it up before its end: it is reaped then. True: with what it left behind
   };
@@ -32,11 +31,11 @@ class Brood {
   std::vector<int> pids() const;  // of the workers
   Worker* find(int pid);          // nullptr: no worker of ours
   /// A worker was reaped. `left_alone`: what it started may stay.
-  Origin remove(int pid, bool left_alone);
+  void remove(int pid, bool left_alone);
 
   void reap_ended_orphans();
   /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody.
-  void kill_leftovers(const Origin& dead, const sys::ChildSignal& child_signal);
+  void kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal);
   /// The end: everything below this process is killed and reaped, workers too.
   void kill_everything(const sys::ChildSignal& child_signal);
   /// In a forked worker: closes what belongs to the zygote.
@@ -44,12 +43,12 @@ class Brood {
 
  private:
   enum class Owner { dead, other, nobody };
-  Owner owner_of(int orphan, const Origin& dead) const;
+  Owner owner_of(int orphan, WorkerId dead, const Lineage& lineage) const;
 
   // So many clean recycles are remembered; an orphan of an older one counts as nobody's.
   static constexpr std::size_t kLeftAloneLimit = 1024;
   std::unordered_map<int, Worker> workers_;
-  std::deque<Origin> left_alone_;
+  std::deque<WorkerId> left_alone_;
 };
 
 }  // namespace holdfast::worker

@@ -23,14 +23,18 @@ constexpr int kOomScore = 500;  // the growing worker is shot, not its parent
 
 // From here to the second set_parent_death_signal the kernel alone guards against the parent's death; after it the watcher does,
 // which also reaches what the worker started. SIGCONT then only wakes a stopped worker, so that its watcher runs.
-Status guard_against_parent_death(Enrolment& worker, sys::FileId ring) {
+Status guard_against_parent_death(Enrolment& worker) {
   Watcher::Charge charge;
   charge.parent_pidfd = worker.seed.parent_pidfd;
   auto zygote = sys::pidfd_open(worker.seed.zygote_pid);
   if (!zygote.ok()) return zygote.error();
   charge.zygote_pidfd = std::move(zygote).value();
   charge.group = worker.group;
-  charge.origin = Origin{worker.seed.tag, ring};
+  const auto caller = sys::pidfd_pid(worker.seed.parent_pidfd);
+  if (!caller.ok()) return caller.error();  // it has just died
+  auto lineage = Lineage::of_pool(worker.seed.bell_fd, caller.value());
+  if (!lineage.ok()) return lineage.error();
+  charge.lineage = std::move(lineage).value();
   auto watcher = Watcher::start(std::move(charge));
   if (!watcher.ok()) return watcher.error();
   worker.watcher = std::move(watcher).value();
@@ -68,9 +72,8 @@ Status first_acts(Enrolment& worker) {
   (void)sys::raise_oom_score_adj(kOomScore);  // a /proc mounted read-only must not keep workers from starting
   (void)sys::disable_core_dumps();            // at worst a death by SIGSEGV is told later
   (void)sys::set_ignored(SIGTTOU);            // `stty tostop` would stop a worker that prints; ditto
-  const auto ring = sys::file_id(worker.seed.ring.get());
-  if (!ring.ok()) return ring.error();
-  if (auto done = guard_against_parent_death(worker, ring.value()); !done.ok()) return done;
+  if (auto done = Lineage::mark_this_process(worker.seed.bell_fd, worker.seed.worker); !done.ok()) return done;
+  if (auto done = guard_against_parent_death(worker); !done.ok()) return done;
   if (auto done = sys::stdin_from_null(); !done.ok()) return done;
   if (auto done = open_channel(worker); !done.ok()) return done;
   HF_FAILPOINT(worker_attached);

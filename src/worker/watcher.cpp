@@ -10,6 +10,7 @@
 #include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
+#include "worker/tree.hpp"
 
 namespace holdfast::worker {
 namespace {
@@ -90,12 +91,13 @@ void Watcher::watch() {
 void Watcher::take_all_along() {
   HF_FAILPOINT(worker_orphaned);
   for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
-  // Daemons hang below the zygote, which is about to kill them and us. If it went with the parent, or is stuck, they hang below a
-  // stranger and only their origin tells. Not getppid(): the kernel changes it thread by thread, and wakes us before it is our turn.
+  // Daemons hang below the zygote, which is about to kill them and us. If it has died, or is stuck, nobody may be left but us who knows of them,
+  // nor of those that workers before us have left: then all that came from this pool is ours to end, the other workers too.
+  // Not getppid(): the kernel changes it thread by thread, and wakes us before it is our turn.
   if (charge_.zygote_pidfd && !sys::pidfd_wait_exited(charge_.zygote_pidfd.get(), kZygoteLimit)) {
     (void)sys::pidfd_send_signal(charge_.zygote_pidfd.get(), SIGCONT);  // it may be stopped; we will not be there to look again
   }
-  kill_by_origin(charge_.origin);
+  kill_by_lineage(charge_.lineage);
   if (getpgrp() == charge_.group) (void)kill(0, SIGKILL);  // takes us along
   sys::exit_now(1);
 }

@@ -13,8 +13,8 @@
 #include "sys/fd.hpp"
 #include "sys/thread.hpp"
 #include "sys/wakeup.hpp"
+#include "worker/lineage.hpp"
 #include "worker/stall_watch.hpp"
-#include "worker/tree.hpp"
 
 namespace holdfast::worker {
 
@@ -24,7 +24,7 @@ class Watcher {
     int parent_pidfd = -1;  // whose death is waited for
     UniqueFd zygote_pidfd;  // while it lives, it kills the orphans, and us
     int group = 0;          // the group noted at enrolment: killed only while we are still in it
-    Origin origin;
+    Lineage lineage;
   };
   static Result<std::unique_ptr<Watcher>> start(Charge charge);
   ~Watcher();

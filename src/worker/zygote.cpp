@@ -22,6 +22,8 @@
 #include "sys/socket.hpp"
 #include "worker/brood.hpp"
 #include "worker/job_control.hpp"
+#include "worker/lineage.hpp"
+#include "worker/tree.hpp"
 
 namespace holdfast::worker {
 namespace {
@@ -52,6 +54,7 @@ class Zygote {
     while (serving) serving = serve_once();
     HF_FAILPOINT(zygote_leaves);
     brood_.kill_everything(*child_signal_);
+    if (succeeds_) kill_by_lineage(lineage_);
     HF_FAILPOINT(zygote_left);
     return 0;
   }
@@ -78,7 +81,8 @@ class Zygote {
   std::optional<JobControl> job_control_;
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
-  std::string tag_prefix_;
+  Lineage lineage_;
+  bool succeeds_ = false;     // a zygote before it has died, and what that one had adopted is nobody's now
   bool orphans_due_ = false;  // some child has ended since the last look
   Brood brood_;
 };
@@ -91,16 +95,17 @@ Status Zygote::set_up() {
   if (auto done = sys::set_child_subreaper(true); !done.ok()) return done;
   // A zygote that is stopped would not see its caller's death. (Also sent when merely the thread ends that forked it: no harm.)
   if (auto done = sys::set_parent_death_signal(SIGCONT); !done.ok()) return done;
-  // pid and start time: unique on this machine until it is booted again, also among nested pools.
-  tag_prefix_ = std::to_string(getpid()) + "-" + std::to_string(sys::now().count()) + "-";
   auto epoll = sys::Epoll::create();
   if (!epoll.ok()) return epoll.error();
   auto child_signal = sys::ChildSignal::create();
   if (!child_signal.ok()) return child_signal.error();
   const auto caller = sys::pidfd_pid(config_.parent_pidfd);
   if (!caller.ok()) return caller.error();
+  auto lineage = Lineage::of_pool(config_.bell_fd, caller.value());
+  if (!lineage.ok()) return lineage.error();
   auto job_control = JobControl::create(caller.value());
   if (!job_control.ok()) return job_control.error();
+  lineage_ = std::move(lineage).value();
   epoll_.emplace(std::move(epoll).value());
   child_signal_.emplace(std::move(child_signal).value());
   job_control_.emplace(std::move(job_control).value());
@@ -171,6 +176,7 @@ bool Zygote::handle_message() {
   switch (request.type) {
     case MessageType::start: start(request, std::move(got->fds)); return true;
     case MessageType::reap: reap(request); return true;
+    case MessageType::succeed: succeeds_ = true; return true;
     default: return false;  // stop_zygote
   }
 }
@@ -198,11 +204,8 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   seed.bell_fd = config_.bell_fd;
   seed.parent_pidfd = config_.parent_pidfd;
   seed.zygote_pid = getpid();
-  seed.tag = tag_prefix_ + std::to_string(request.worker);
+  seed.tag = lineage_.tag(request.worker);
   seed.mask = config_.worker_mask;
-  const auto ring = sys::file_id(seed.ring.get());
-  if (!ring.ok()) return start_failed(request, ring.error().err_no, kStepMessage);
-  Origin origin{seed.tag, ring.value()};
 
   HF_FAILPOINT(zygote_forks);
   const int pid = config_.fork ? config_.fork() : fork();
@@ -223,7 +226,7 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   HF_FAILPOINT(zygote_started);
   // Without memory in the kernel for this its end is told when the pool asks for it to be reaped.
   (void)epoll_->add(pidfd.value().get(), kWorkerTag | static_cast<std::uint32_t>(pid), sys::kReadable);
-  brood_.add(pid, {.id = request.worker, .pidfd = std::move(pidfd).value(), .origin = std::move(origin), .burial = {}});
+  brood_.add(pid, {.id = request.worker, .pidfd = std::move(pidfd).value(), .burial = {}});
 }
 
 // In the child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
@@ -278,7 +281,10 @@ bool Zygote::tell_end(int pid, Brood::Worker& worker) {
 
 void Zygote::reap(const Message& request) {
   Brood::Worker* worker = brood_.find(request.pid);
-  if (worker == nullptr || worker->id != request.worker) return;  // reaped before, and its pid perhaps another's by now
+  if (worker == nullptr || worker->id != request.worker) {  // reaped before, and its pid perhaps another's by now; or never ours
+    if (succeeds_ && request.a == 1) kill_by_lineage(lineage_, request.worker);
+    return;
+  }
   worker->burial = request.a == 1;
   if (tell_end(request.pid, *worker)) return bury(request.pid, *worker->burial);
   (void)kill_tree(request.pid);  // the pool could not watch it; its pidfd tells here when it is gone
@@ -288,8 +294,9 @@ void Zygote::bury(int pid, bool with_leftovers) {
   HF_FAILPOINT(zygote_buries);
   (void)sys::wait_pidfd(brood_.find(pid)->pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // fails if a stranger has: all the same
   HF_FAILPOINT(zygote_buried);
-  const Origin origin = brood_.remove(pid, /*left_alone=*/!with_leftovers);
-  if (with_leftovers) brood_.kill_leftovers(origin, *child_signal_);
+  const WorkerId id = brood_.find(pid)->id;
+  brood_.remove(pid, /*left_alone=*/!with_leftovers);
+  if (with_leftovers) brood_.kill_leftovers(id, lineage_, *child_signal_);
 }
 
 }  // namespace

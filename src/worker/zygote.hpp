@@ -4,7 +4,8 @@
 // Invariants:
 //   1. A worker's end is told at once (`exited`), but it is reaped only on the pool's word (`reap`): until then its pid and its group's number
 //      are nobody else's.
-//   2. Whatever ends the loop (the parent's death, EOF, `stop_zygote`, a broken message), nothing below the zygote is alive after it.
+//   2. Whatever ends the loop (the parent's death, EOF, `stop_zygote`, a broken message), nothing below the zygote is alive after it; and, where
+//      it succeeds one that died, nothing that came from that one's workers either.
 //   3. All signals are blocked, SIGCHLD is at its default; the worker gets the caller's mask and SIGCHLD disposition back.
 // Callers: cpp_zygote.cpp (C++ pools), python/bindings/bind_worker.cpp (Python pools).
 #pragma once

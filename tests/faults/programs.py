@@ -29,8 +29,9 @@ FUTEX = "202"  # the system call in which every wait of the pool sleeps (x86-64;
 
 
 def say(*words: object) -> None:
-    """One line to the test, at once."""
-    print(*words, flush=True)
+    """One line to the test, at once and in one write: print() writes the newline by itself, and threads' lines would mix."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:

@@ -167,19 +167,22 @@ def test_a_worker_that_waits_for_its_vfork_child_is_ended(end, tmp_path):
     """Uninterruptible, with the GIL held and all signals blocked, as posix_spawn has it; a kill gets through, and its child goes too."""
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
-    pool = holdfast.Pool(1, grace=0.2)
-    worker = pool._pool[0]
-    pending = pool.apply_async(
-        frozen_tasks.spawn_that_blocks, (fifo,), task_timeout=1.0 if end == "time_limit" else None
-    )
-    stat = Path(f"/proc/{worker.pid}/stat")
-    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "D", "it is not in vfork")
-    (child,) = map(int, Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split())
-    if end == "time_limit":
-        with pytest.raises(holdfast.TaskTimeoutError):
-            pending.get()
-    pool.terminate()
-    assert pool.join()
+    with holdfast.Pool(1, grace=0.2) as pool:
+        assert pool.apply(abs, (-1,)) == 1  # its start, which has a child of its own for a moment, is over
+        worker = pool._pool[0]
+        pending = pool.apply_async(
+            frozen_tasks.spawn_that_blocks, (fifo,), task_timeout=1.0 if end == "time_limit" else None
+        )
+        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+        eventually(
+            lambda: children.read_text(), "it has not come to vfork"
+        )  # the parent waits from the child's first moment on
+        (child,) = map(int, children.read_text().split())
+        if end == "time_limit":
+            with pytest.raises(holdfast.TaskTimeoutError):
+                pending.get()
+        pool.terminate()
+        assert pool.join()
     assert worker.exitcode == -9 and GIVEN_UP not in worker.report.detail
     eventually(lambda: not Path(f"/proc/{child}").exists(), "its child is still there")
 

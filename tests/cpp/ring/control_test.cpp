@@ -22,6 +22,7 @@ std::vector<Case> good_messages() {
   return {
       {"start", Route::pool_to_zygote, 2, {.type = MessageType::start, .worker = 1, .a = 7}},
       {"reap", Route::pool_to_zygote, 0, {.type = MessageType::reap, .worker = 1, .pid = 100, .a = 1}},
+      {"succeed", Route::pool_to_zygote, 0, {.type = MessageType::succeed}},
       {"stop_zygote", Route::pool_to_zygote, 0, {.type = MessageType::stop_zygote}},
       {"zygote_hello", Route::zygote_to_pool, 1, {.type = MessageType::zygote_hello, .pid = 5}},
       {"started", Route::zygote_to_pool, 1, {.type = MessageType::started, .worker = 1, .pid = 5}},

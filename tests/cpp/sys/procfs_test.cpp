@@ -102,19 +102,6 @@ TEST(MapsContain, FindsAMappedFileByPartOfItsName) {
   EXPECT_FALSE(maps_contain(0x7fffffff, "libc"));
 }
 
-TEST(EnvironContains, WantsAWholeEntry) {
-  Child child([] {
-    const char* const arguments[] = {"sleep", "1000", nullptr};
-    const char* const environment[] = {"A=1", "HOLDFAST_TAG=abc", nullptr};
-    (void)::execve("/bin/sleep", const_cast<char* const*>(arguments), const_cast<char* const*>(environment));
-    return 1;
-  });
-  ASSERT_TRUE(eventually([&child] { return environ_contains(child.pid(), "HOLDFAST_TAG=abc"); }));
-  EXPECT_TRUE(environ_contains(child.pid(), "A=1"));
-  EXPECT_FALSE(environ_contains(child.pid(), "HOLDFAST_TAG=ab"));
-  EXPECT_FALSE(environ_contains(child.pid(), "TAG=abc"));
-}
-
 TEST(CatchesSignal, TellsHandlersFromDefaultAndIgnored) {
   Child child([] {
     (void)std::signal(SIGUSR1, [](int) {});
