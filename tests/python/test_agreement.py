@@ -165,7 +165,8 @@ def test_callbacks_run_before_the_result_is_ready(either_pool):
     box = {}
 
     def callback(value):
-        seen.append((value, threading.current_thread() is threading.main_thread(), box["result"].ready()))
+        with lock:  # until the result has its name here
+            seen.append((value, threading.current_thread() is threading.main_thread(), box["result"].ready()))
 
     lock = threading.Lock()
     with lock:
