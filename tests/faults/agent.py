@@ -53,6 +53,9 @@ class Agent:
             if operation == control.FORGET:
                 self.due.clear()
                 self.gathered.clear()
+                for descriptor in list(self.watched):
+                    self.unwatch(descriptor)
+                self.page[control.FORGOTTEN] = 1
             elif operation == control.WATCH:
                 self.watch(pid)
             elif operation == control.KILL:
@@ -92,17 +95,26 @@ class Agent:
             pass
 
     def watch(self, pid: int) -> None:
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        self.watched[descriptor] = pid
-        self.poll.register(descriptor, select.POLLIN)
-        self.page[control.WATCHED] = pid
+        if pid not in self.watched.values():
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self.note_exit()
+                return
+            self.watched[descriptor] = pid
+            self.poll.register(descriptor, select.POLLIN)
+        self.page[control.WATCHED + pid % control.WATCHED_SLOTS] = pid
 
     def exited(self, descriptor: int) -> None:
+        if descriptor in self.watched:  # else a FORGET came in the same look
+            self.note_exit()
+            self.unwatch(descriptor)
+
+    def note_exit(self) -> None:
         if self.page[control.EXIT_NS] == 0:
             self.page[control.EXIT_NS] = time.monotonic_ns()
+
+    def unwatch(self, descriptor: int) -> None:
         self.poll.unregister(descriptor)
         del self.watched[descriptor]
         os.close(descriptor)

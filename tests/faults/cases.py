@@ -11,6 +11,7 @@ from typing import Any
 
 from faults import control, drive, worker_side
 from faults.matrix import WRITE_DELAYS_US
+from support.patience import Stopwatch
 
 ITEMS, POISON, WORKERS = 7, 3, 2
 BIG = 64 << 20
@@ -91,7 +92,7 @@ def bring_about(case: dict[str, Any], pool: Any, judge: Judge) -> None:
             [value for _, value in pool.map(worker_side.square, range(4), 1)] == [0, 1, 4, 9], "warm-up map is wrong"
         )
     if cause.startswith("exit") or case["grandchild"] != "none":
-        judge.check(control.wait_armed(WORKERS, 10), "initializers did not run")
+        control.wait_armed(WORKERS)
     pid = pool._pool[0].pid
     words[control.VICTIM], words[control.FIRED] = pid, 1
     if cause == "stop_kill":
@@ -99,7 +100,7 @@ def bring_about(case: dict[str, Any], pool: Any, judge: Judge) -> None:
     else:
         control.order(control.KILL, pid, worker_side.outside_signal(cause))
     if case["seed"] % 2:  # the news has had time to arrive; else the items meet the dying worker
-        judge.check(control.wait_slot(control.EXIT_NS, 1, 10), "the victim did not end")
+        control.wait_slot(control.EXIT_NS, 1)
 
 
 def right(outcome: drive.Outcome, index: int) -> bool:
@@ -169,11 +170,11 @@ def still_good(case: dict[str, Any], pool: Any, judge: Judge) -> None:
     )
 
 
-def wait_for_late_death() -> None:
+def wait_for_late_death(case: dict[str, Any]) -> None:
     """A kill that was ordered and has not come yet belongs to this case, not to the next map."""
     words = control.page()
-    if words[control.FIRED] and words[control.VICTIM]:
-        control.wait_slot(control.EXIT_NS, 1, 2.0)
+    if words[control.FIRED] and words[control.VICTIM] and not sys_exit_is_an_exception(case):
+        control.wait_slot(control.EXIT_NS, 1)
 
 
 def run_matrix(case: dict[str, Any], stdlib: bool) -> dict[str, Any]:
@@ -187,17 +188,17 @@ def run_matrix(case: dict[str, Any], stdlib: bool) -> dict[str, Any]:
         outcomes = drive.run(pool, case["method"], worker_side.star, items_for(case), at_once=at_once)
         lost = judge_outcomes(case, outcomes, judge)
         if case["moment"] != "init_always":
-            wait_for_late_death()
+            wait_for_late_death(case)
             still_good(case, pool, judge)
     finally:
-        ended = time.monotonic()
+        watch = Stopwatch()
         if case["seed"] % 2 and case["grandchild"] == "none":  # a clean end leaves what healthy workers started alone
             pool.close()
         else:
             pool.terminate()
         pool.join()
-        took = time.monotonic() - ended
-    judge.check(took < 3.0, f"ending the pool took {took:.2f} s with a grace of 2 s")
+        late = watch.late(3)  # a grace of 2 s
+    judge.check(not late, f"ending the pool {late}")
     return {
         "problems": judge.problems,
         "outcomes": [o.kind for o in outcomes],

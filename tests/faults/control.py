@@ -21,9 +21,10 @@ DEATH_NS, VICTIM, FIRED, STARTS = 0, 1, 2, 3
 KILLED_NS, EXIT_NS = 4, 5  # by the agent: right before its signal; when the pidfd of the victim fired
 GATHER = 6  # by the runner: how many workers the agent waits for
 GO = 7  # by the agent: all are gathered
-WATCHED = 10  # by the agent: the pid whose exit it has begun to watch last
+FORGOTTEN = 8  # by the agent: it has carried out FORGET, and with it all orders before
 DELAY_US = 9  # by the runner: for the orders that workers give
 LOST = 16  # 16 + index: set for each item under which a worker was gathered
+WATCHED, WATCHED_SLOTS = 32, 32  # by the agent: a pid whose exit it watches, in slot WATCHED + pid % WATCHED_SLOTS
 SLOTS = 64
 
 # Orders: (operation, pid, signal, delay in microseconds)
@@ -57,13 +58,15 @@ def page() -> memoryview:
 
 
 def reset() -> None:
-    """All slots to zero, and the agent's memory too (runner, before each case)."""
+    """All slots to zero, and the agent's memory too (runner, before each case). The agent first: what it still had to say is of the last case."""
     words = page()
+    words[FORGOTTEN] = 0
+    order(FORGET)
+    wait_slot(FORGOTTEN, 1)
     for slot in range(SLOTS):
         words[slot] = 0
     with open(f"{folder()}/armed", "wb"):
         pass
-    order(FORGET)
 
 
 def order(operation: int, pid: int = 0, signal_number: int = 0, delay_us: int = 0) -> None:
@@ -84,21 +87,25 @@ def armed() -> None:
         os.close(descriptor)
 
 
-def wait_armed(count: int, limit_s: float) -> bool:
-    """Until *count* calls of `armed`; False when the limit came first."""
-    deadline = time.monotonic() + limit_s
+def wait_armed(count: int) -> None:
+    """Until *count* calls of `armed`; whoever has started this process has the limit."""
     while not os.path.exists(f"{folder()}/armed") or os.path.getsize(f"{folder()}/armed") < count:
-        if time.monotonic() > deadline:
-            return False
         time.sleep(0.002)
-    return True
 
 
-def wait_slot(slot: int, at_least: int, limit_s: float) -> bool:
-    """Poll until the slot has reached the value; False when the limit came first."""
-    words, deadline = page(), time.monotonic() + limit_s
+def wait_slot(slot: int, at_least: int) -> None:
+    """Poll until the slot has reached the value; without a limit, as above."""
+    words = page()
     while words[slot] < at_least:
-        if time.monotonic() > deadline:
-            return False
         time.sleep(0.0002)
-    return True
+
+
+def be_watched() -> None:
+    """Until the agent watches for this process's exit (a dead and reaped pid cannot be watched any more)."""
+    words, pid = page(), os.getpid()
+    polls = 0
+    while words[WATCHED + pid % WATCHED_SLOTS] != pid:
+        if polls % 200 == 0:  # again: another one that dies in the same moment may have the same slot
+            order(WATCH, pid)
+        polls += 1
+        time.sleep(0.0001)

@@ -68,7 +68,11 @@ def random_kills(case: dict[str, Any], stdlib: bool, judge: Judge) -> list[str]:
             if pid:
                 control.order(control.KILL, pid, rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)))
                 kills += 1
+            seen = len(settled)
             ended.wait(rng.random() * 0.01)
+            # Work was done in between: else, on a busy machine, no worker would live to its first task, nor a retried task to its end.
+            while len(settled) == seen and not ended.is_set():
+                ended.wait(0.001)
 
     with drive.open_pool(stdlib, "fork", 3, own=drive.policy_arguments(policy)) as pool:
         shooter = threading.Thread(target=shoot, args=(pool,))

@@ -16,14 +16,23 @@ import holdfast
 from faults import control, look
 from faults.programs import main, note, say
 from faults.waits import WAITS, be_deaf, same, sleep
+from support.patience import until
 
 # --- tasks ----------------------------------------------------------------------------------------------------------------
 
 
-def sleep_shortly(seconds: float) -> float:
+def until_told(_: object = None) -> str:
+    """Until the program goes on."""
     control.armed()
-    time.sleep(seconds)
-    return seconds
+    while not os.path.exists(f"{control.folder()}/go"):  # noqa: PTH110
+        time.sleep(0.005)
+    return "told"
+
+
+def go_on() -> None:
+    """Tells them."""
+    with open(f"{control.folder()}/go", "w"):  # noqa: PTH123
+        pass
 
 
 # --- threads that wait ----------------------------------------------------------------------------------------------------
@@ -43,7 +52,8 @@ def daemon_threads(method: str) -> None:
 def thread_that_waits() -> None:
     """Not a daemon: the program lives until it has its result, and the pool with it."""
     pool = holdfast.Pool(1, grace=0.5)
-    threading.Thread(target=lambda: say("got", pool.apply(sleep_shortly, (0.5,)))).start()
+    threading.Thread(target=lambda: say("got", pool.apply(until_told))).start()
+    control.wait_armed(1)
 
 
 # --- ways to leave --------------------------------------------------------------------------------------------------------
@@ -53,7 +63,7 @@ def busy_pool(**options: Any) -> holdfast.Pool:
     """Both workers are in a task that does not end."""
     pool = holdfast.Pool(2, grace=1.0, **options)
     pool.map_async(sleep, range(8), chunksize=1)
-    control.wait_armed(2, 20)
+    control.wait_armed(2)
     return pool
 
 
@@ -137,19 +147,16 @@ def collected(how: str) -> None:
         pool.myself = pool
     del pool
     gc.collect()
-    deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.monotonic() < deadline:  # noqa: PTH110
-        time.sleep(0.005)
-    say("gone" if time.monotonic() < deadline else "still there")
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))  # noqa: PTH110
+    say("gone")
 
 
 def forked_child(how: str) -> None:
     """A child that the user's code forked leaves by the interpreter's own end, with the pool in its memory: the parent's goes on."""
     pool = holdfast.Pool(2, grace=1.0)
-    result = pool.apply_async(sleep_shortly, (1.0,))
-    iterator = pool.imap(sleep_shortly, [1.0])
-    control.wait_armed(2, 20)
-    began = time.monotonic()
+    result = pool.apply_async(until_told)
+    iterator = pool.imap(until_told, [None])
+    control.wait_armed(2)
     if how == "process":
         child = multiprocessing.get_context("fork").Process(target=use_inherited_pool, args=(pool, result, iterator))
         child.start()
@@ -163,8 +170,8 @@ def forked_child(how: str) -> None:
             use_inherited_pool(pool, result, iterator)
             sys.exit(3)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    took = time.monotonic() - began
-    say("child ended with", code, "in time" if took < 0.8 else f"after {took:.1f} s")
+    say("child ended with", code)
+    go_on()  # not before: a child that waits for them would never end
     say(result.get(), pool.map(same, [1, 2]))
 
 
@@ -240,7 +247,7 @@ def interrupted_at_any_moment() -> None:
         pool = None  # type: ignore[assignment]
         gc.collect()
     say("interrupted", interrupted > 10)
-    say("left", look.wait_without_leaks(before, os.environ[look.TAG_NAME], 5.0))
+    say("left", look.wait_without_leaks(before, os.environ[look.TAG_NAME]))
 
 
 def interrupted_while_opening(method: str) -> None:
@@ -267,7 +274,7 @@ def interrupted_while_opening(method: str) -> None:
     multiprocessing.active_children()  # forgets handles of ended workers, as it does of ended processes
     gc.collect()
     say("interrupted", interrupted > OPENINGS // 10)
-    left = look.wait_without_leaks(before, os.environ[look.TAG_NAME], 10.0)
+    left = look.wait_without_leaks(before, os.environ[look.TAG_NAME])
     # An exception in the middle of the start of the service threads may keep their arguments, and so the memory of an engine; no more than that.
     say("left", [what for what in left if not what.startswith("memfd mappings")])
 
@@ -276,7 +283,7 @@ def nested() -> None:
     """A task that opens a pool and is in the middle of it when all ends."""
     globals()["POOL"] = holdfast.Pool(1, grace=1.0)
     globals()["POOL"].apply_async(open_and_wait)
-    control.wait_armed(2, 20)
+    control.wait_armed(2)
     say("ready")
 
 

@@ -1,8 +1,8 @@
 """Programs of tests: a function of a module of this folder, run in a process and a session of its own.
 
 `Program("ctrl_c_programs", "waits_in_map")` runs that function of faults/ctrl_c_programs.py; its tasks say where they are with control.armed(),
-its main thread with say(). The test reads lines, sends signals, and asks for the end within a limit. A program that does not
-end in time fails the test with every stack of its process tree; whatever carries the program's tag is killed in any case.
+its main thread with say(). The test reads lines, sends signals, and asks for the end. What does not come before the test's outer limit fails
+it with every stack of the program's process tree; whatever carries the program's tag is killed in any case.
 """
 
 # Files are opened by name, as the kernel gives them (/proc, descriptors):
@@ -17,15 +17,18 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from faults import control, look
+from support.patience import Stopwatch, seconds_left, until
 
 TESTS = Path(__file__).resolve().parent.parent
-FUTEX = "202"  # the system call in which every wait of the pool sleeps (x86-64; elsewhere: any sleeping state will do)
+# Every wait of the pool's, and no other (the GIL, a lock of Python's or of the C library's), sleeps in the system call futex(word, FUTEX_WAIT,
+# ...), without PRIVATE (src/sys/futex.cpp). Number on x86-64; elsewhere any sleeping state must do.
+FUTEX = b"202"
+FUTEX_WAIT = b"0x0"
 
 
 def say(*words: object) -> None:
@@ -46,31 +49,18 @@ def events(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def stretched(seconds: float) -> float:
-    """A bound for a machine that is busy with other things, too: the promises are stated for an idle one."""
-    return seconds * (1 + os.getloadavg()[0])
-
-
 def main(functions: dict[str, Any]) -> None:
     """What a module of programs calls when it is run: SIGUSR1 shows all stacks; the named function gets the other arguments."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     functions[sys.argv[1]](*sys.argv[2:])
 
 
-def until(done: Callable[[], object], limit_s: float = 20.0) -> float | None:
-    """Seconds until done() was true; None when the limit came first. For what has no event to wait for."""
-    began = time.monotonic()
-    while not done():
-        if time.monotonic() - began > limit_s:
-            return None
-        time.sleep(0.002)
-    return time.monotonic() - began
-
-
 def sleeps(pid: int) -> bool:
-    """Whether the main thread of the process sleeps in a wait of the pool's."""
+    """Whether the main thread of the process, a caller or an idle worker, sleeps in a wait of the pool's."""
     words = look._read(f"/proc/{pid}/task/{pid}/syscall").split()
-    return words[:1] == [FUTEX.encode()] if os.uname().machine == "x86_64" else look.state(pid) == "S"
+    if os.uname().machine != "x86_64":
+        return look.state(pid) == "S"
+    return words[:1] == [FUTEX] and words[2] == FUTEX_WAIT
 
 
 def send(pid: int, number: int) -> None:
@@ -82,12 +72,11 @@ def send(pid: int, number: int) -> None:
 
 
 class End(NamedTuple):
-    """How a program ended. `seconds`: since the test asked for its end."""
+    """How a program ended."""
 
     code: int
     out: str
     err: str
-    seconds: float
 
 
 class Program:
@@ -123,29 +112,28 @@ class Program:
 
     # --- what it says -----------------------------------------------------------------------------------------------------
 
-    def _read(self, deadline: float) -> bool:
+    def _read(self) -> bool:
         """More output; False at its end."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds_left())
         if not ready:
             raise AssertionError(f"it says nothing; so far {self.out!r}, {self.buffer!r}\n{self.stacks()}")
         got = os.read(self.process.stdout.fileno(), 65536)
         self.buffer += got
         return bool(got)
 
-    def line(self, limit_s: float = 20.0) -> str:
+    def line(self) -> str:
         """The next line of its output."""
-        deadline = time.monotonic() + limit_s
         while b"\n" not in self.buffer:
-            if not self._read(deadline):
+            if not self._read():
                 raise AssertionError(f"it ended without a word more; so far {self.out!r}\n{self.errors()}")
         line, _, self.buffer = self.buffer.partition(b"\n")
         self.out += line.decode() + "\n"
         return line.decode()
 
-    def expect(self, text: str, limit_s: float = 20.0) -> None:
+    def expect(self, text: str) -> None:
         """The next line must be this one."""
-        line = self.line(limit_s)
+        line = self.line()
         assert line == text, f"it said {line!r} instead of {text!r}\n{self.errors()}"
 
     def errors(self) -> str:
@@ -154,15 +142,15 @@ class Program:
 
     # --- where it is ------------------------------------------------------------------------------------------------------
 
-    def armed(self, count: int, limit_s: float = 20.0) -> None:
+    def armed(self, count: int) -> None:
         """Wait until *count* tasks have said that they are where the test wants them."""
         path = self.folder / "armed"
-        found = until(lambda: path.exists() and path.stat().st_size >= count, limit_s)
-        assert found is not None, f"the tasks did not begin\n{self.stacks()}"
+        found = until(lambda: path.exists() and path.stat().st_size >= count)
+        assert found, f"the tasks did not begin\n{self.stacks()}"
 
     def waits(self, pid: int | None = None) -> None:
         """Wait until its main thread sleeps in a wait of the pool's."""
-        assert until(lambda: sleeps(pid or self.pid)) is not None, f"its main thread does not wait\n{self.stacks()}"
+        assert until(lambda: sleeps(pid or self.pid)), f"its main thread does not wait\n{self.stacks()}"
 
     def tagged(self) -> set[int]:
         return look.tagged(self.tag)
@@ -181,23 +169,24 @@ class Program:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def end(self, limit_s: float = 20.0) -> End:
+    def end(self) -> End:
         """Wait for its end and its last words."""
-        began = time.monotonic()
-        while self._read(began + limit_s):
+        while self._read():
             pass
         try:
-            code = self.process.wait(max(0.1, began + limit_s - time.monotonic()))
+            code = self.process.wait(seconds_left())
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end\n{self.stacks()}") from None
         self.out += self.buffer.decode()
         self.buffer = b""
-        return End(code, self.out, self.errors(), time.monotonic() - began)
+        return End(code, self.out, self.errors())
 
-    def left(self, limit_s: float = 1.0) -> str:
-        """What of it is still there after the limit, in words; "" = nothing."""
-        until(lambda: not self.tagged(), limit_s)
-        return "\n".join(map(look.describe, self.tagged()))
+    def left(self) -> str:
+        """What is wrong with its going, in words; "" = all of it is gone, and was so after a second (P5)."""
+        watch = Stopwatch()
+        if not until(lambda: not self.tagged()):
+            return "\n".join(map(look.describe, self.tagged()))
+        return watch.late(1)
 
     def close(self) -> None:
         """Kill what is left of it."""
@@ -220,4 +209,4 @@ class Program:
     ) -> None:
         left = self.left() if kind is None else ""
         self.close()
-        assert not left, f"left behind after 1 s:\n{left}"
+        assert not left, f"left behind:\n{left}"

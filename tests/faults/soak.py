@@ -296,7 +296,7 @@ class Soak:
         growth = resident() - reference
         if seconds >= 30 and growth > GROWTH_LIMIT:
             self.problems.append(f"memory grew by {growth >> 10} KiB")
-        self.problems += look.wait_without_leaks(before, tag, 5.0)
+        self.problems += look.wait_without_leaks(before, tag)
         print(
             f"{self.rounds} pools, outcomes {dict(self.outcomes)}, faults {dict(self.tormentor.count)}, growth {growth >> 10} KiB"
         )

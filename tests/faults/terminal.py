@@ -15,11 +15,11 @@ import pty
 import signal
 import sys
 import termios
-import time
 from pathlib import Path
 
 from faults import control
-from faults.programs import Program, until
+from faults.programs import Program
+from support.patience import Stopwatch, until
 
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
@@ -41,14 +41,21 @@ class Terminal(Program):
         """One key, as typed."""
         os.write(self.master, key)
 
-    def interrupt_when_ready(self, tasks: int) -> float:
-        """Once it has said so, its tasks run and its main thread waits for them: Ctrl-C. Returns when that was."""
+    def press_and_see(self, key: bytes) -> None:
+        """One key that is a signal; returns when the terminal has sent it: its echo comes after."""
+        self.press(key)
+        echo, seen = b"^" + bytes([key[0] + 64]), b""
+        while echo not in seen:
+            seen += os.read(self.master, 1024)
+
+    def interrupt_when_ready(self, tasks: int) -> Stopwatch:
+        """Once it has said so, its tasks run and its main thread waits for them: Ctrl-C. The watch runs since then."""
         self.expect("ready")
         self.armed(tasks)
         self.job_waits()
-        pressed = time.monotonic()
+        watch = Stopwatch()
         self.press(CTRL_C)
-        return pressed
+        return watch
 
     def foreground(self) -> None:
         """`fg`."""
@@ -69,11 +76,11 @@ class Terminal(Program):
         self.waits(self.job)
 
 
-def wait_for_state(pids: set[int], letters: str, limit_s: float = 5.0) -> float | None:
-    """Until every one of the processes is in one of the states; None when the limit came first."""
+def wait_for_state(pids: set[int], letters: str) -> bool:
+    """Until every one of the processes is in one of the states."""
     from faults import look
 
-    return until(lambda: all(look.state(pid) in letters for pid in pids), limit_s)
+    return until(lambda: all(look.state(pid) in letters for pid in pids))
 
 
 def shell() -> int:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from faults.programs import Program, events, stretched, until
+from faults.programs import Program, events
 from faults.terminal import CTRL_C, Terminal
 from faults.waits import WAITS
+from support.patience import until
 
 pytestmark = pytest.mark.slow
 MODULE = "ctrl_c_programs"
@@ -26,11 +27,11 @@ NEWS_LIMIT_S = 0.1
 def test_a_ctrl_c_ends_any_wait_at_once(tmp_path: Path, method: str) -> None:
     """KeyboardInterrupt within 100 ms of the key; leaving `with` then ends within the grace period, and nothing is left."""
     with Terminal(tmp_path, MODULE, "waits", method) as program:
-        pressed = program.interrupt_when_ready(1)
-        assert float(program.line()) - pressed < stretched(NEWS_LIMIT_S)
+        watch = program.interrupt_when_ready(1)
+        watch.check(NEWS_LIMIT_S, at=float(program.line()))
         program.expect("left with")
         program.expect("shell: ended 0")
-        assert time.monotonic() - pressed < 5 + 1
+        watch.check(5 + 1)
 
 
 def test_a_second_ctrl_c_kills_deaf_workers(tmp_path: Path) -> None:
@@ -39,11 +40,9 @@ def test_a_second_ctrl_c_kills_deaf_workers(tmp_path: Path) -> None:
         program.interrupt_when_ready(2)
         program.expect("interrupted")
         program.job_waits()  # now for the end
-        pressed = time.monotonic()
         program.press(CTRL_C)
         program.expect("left")
-        program.expect("shell: ended 0")
-        assert time.monotonic() - pressed < stretched(1)
+        program.expect("shell: ended 0")  # and not in five minutes
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -56,7 +55,7 @@ def test_get_again_after_workers_swallowed_it(tmp_path: Path, method: str) -> No
             program.job_waits()
             program.press(CTRL_C)
             program.expect("interrupted")
-            assert until(lambda count=count: len(events(tmp_path)) == 2 * count, 5) is not None
+            assert until(lambda count=count: len(events(tmp_path)) == 2 * count)
         (tmp_path / "go").touch()
         program.expect("['done 3', 'done 3']")
         program.expect("[1, 2]")
@@ -79,7 +78,7 @@ def test_a_shielded_caller_shields_its_workers(tmp_path: Path) -> None:
     with Terminal(tmp_path, MODULE, "shielded") as program:
         program.expect("ready")
         program.armed(2)
-        program.press(CTRL_C)
+        program.press_and_see(CTRL_C)
         (tmp_path / "go").touch()
         program.expect("['done 0', 'done 0']")
         program.expect("shell: ended 0")
@@ -98,7 +97,9 @@ def test_close_and_join_after_a_ctrl_c_run_what_is_queued(tmp_path: Path) -> Non
 def test_ctrl_c_while_another_thread_waits(tmp_path: Path) -> None:
     """The main thread gets it; terminate() tells the thread."""
     with Terminal(tmp_path, MODULE, "in_another_thread") as program:
-        program.interrupt_when_ready(2)
+        program.expect("ready")
+        program.armed(2)
+        program.press(CTRL_C)  # wherever the main thread is on its way into join(), it will be told
         program.expect("interrupted")
         assert {program.line(), program.line()} == {"the thread was told", "terminated"}
         program.expect("shell: ended 0")
@@ -107,9 +108,9 @@ def test_ctrl_c_while_another_thread_waits(tmp_path: Path) -> None:
 def test_a_handler_of_the_user_s_is_respected(tmp_path: Path) -> None:
     """It runs, at once; what does not raise does not end the wait, and signal.set_wakeup_fd keeps working."""
     with Terminal(tmp_path, MODULE, "own_handler") as program:
-        pressed = program.interrupt_when_ready(2)
+        watch = program.interrupt_when_ready(2)
         program.expect("handled")
-        assert time.monotonic() - pressed < stretched(NEWS_LIMIT_S)
+        watch.check(NEWS_LIMIT_S)
         (tmp_path / "go").touch()
         program.expect("['done 0', 'done 0']")
         program.expect(f"wakeup bytes [{int(signal.SIGINT)}]")
@@ -139,7 +140,7 @@ def test_ten_ctrl_cs_at_random_instants(tmp_path: Path, seed: int) -> None:
         for _ in range(10):
             program.press(CTRL_C)
             time.sleep(source.choice([0.0, 0.0005, 0.005, 0.05]) * source.random())
-        assert program.line(10).startswith("shell: ended"), program.errors()
+        assert program.line().startswith("shell: ended"), program.errors()
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -150,4 +151,4 @@ def test_ctrl_c_while_a_pool_opens(tmp_path: Path, method: str) -> None:
             program.expect("opening")
             time.sleep(delay_ms / 1000)
             program.signal(signal.SIGINT)
-            program.end(10)
+            program.end()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,10 @@ def test_runner_that_dies_is_an_answer_and_its_processes_go() -> None:
     """A runner that ends without answering is reported with its log, and what it started is killed."""
     runner = harness.Runner(stdlib=True)
     try:
-        answer = runner.ask({"kind": "no such kind", "start": "fork"}, 10)
+        answer = runner.ask({"kind": "no such kind", "start": "fork"}, harness.LIMIT_S)
         assert "no such kind" in str(answer["problems"])
         runner.process.kill()
-        assert runner.ask({"kind": "value", "name": "base_exceptions"}, 10).get("died")
+        assert runner.ask({"kind": "value", "name": "base_exceptions"}, harness.LIMIT_S).get("died")
     finally:
         runner.end()
     assert not look.tagged(runner.tag)
@@ -54,7 +55,7 @@ def test_runner_that_dies_is_an_answer_and_its_processes_go() -> None:
 
 def test_leaks_are_seen() -> None:
     """A descriptor, a thread, a child and a memfd mapping left behind are each named."""
-    tag = "leaks-of-this-test"
+    tag = uuid.uuid4().hex
     before = look.holdings(tag)
     descriptor = os.memfd_create("holdfast-leak")
     child = subprocess.Popen([sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"],
@@ -98,7 +99,7 @@ if __name__ == "__main__":
         print([kind for kind in kinds if f"{{kind}} left" not in str(seen)])
     pool.join()
     del pool
-    print(look.wait_without_leaks(before, {tag!r}, 2.0))
+    print(look.wait_without_leaks(before, {tag!r}))
 """
     done = subprocess.run(
         [sys.executable, "-c", program],

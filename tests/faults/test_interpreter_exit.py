@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from faults import look
-from faults.programs import Program, events, stretched, until
+from faults.programs import Program, events
 from faults.waits import WAITS
+from support.patience import Stopwatch, seconds_left, until
 
 pytestmark = pytest.mark.slow
 MODULE = "exit_programs"
@@ -22,10 +22,12 @@ CRASH = re.compile(r"Fatal|terminate called|core dumped|Segmentation|Exception i
 
 def ends_well(program: Program, code: int = 0, limit_s: float = GRACE_S + 1) -> str:
     """In time, with the exit code, and without a word of a crash; returns what it said."""
-    end = program.end(15)
+    watch = Stopwatch()
+    end = program.end()
+    late = watch.late(limit_s)
     assert end.code == code, end.err
     assert not CRASH.search(end.err), end.err
-    assert end.seconds < stretched(limit_s), f"ended after {end.seconds:.2f} s"
+    assert not late, late
     return end.out
 
 
@@ -45,7 +47,9 @@ def test_daemon_threads_in_a_wait_do_not_crash_the_end(tmp_path: Path, method: s
 def test_a_thread_that_is_no_daemon_gets_its_result(tmp_path: Path) -> None:
     """The interpreter waits for it, and the pool works on meanwhile."""
     with Program(tmp_path, MODULE, "thread_that_waits") as program:
-        assert ends_well(program, limit_s=5) == "got 0.5\n"
+        program.armed(1)
+        (tmp_path / "go").touch()
+        assert ends_well(program) == "got told\n"
 
 
 @pytest.mark.parametrize("what", ["terminate", "close_join", "nothing"])
@@ -109,8 +113,8 @@ def test_a_collected_pool_takes_its_workers_along(tmp_path: Path, how: str) -> N
 def test_a_forked_child_of_the_user_s_does_not_touch_the_pool(tmp_path: Path, how: str) -> None:
     """Its end does not end the parent's workers, and does not wait for them; its calls say what is wrong."""
     with Program(tmp_path, MODULE, "forked_child", how) as program:
-        program.expect(f"child ended with {0 if how == 'process' else 3} in time")
-        program.expect("1.0 [1, 2]")
+        program.expect(f"child ended with {0 if how == 'process' else 3}")
+        program.expect("told [1, 2]")
         ends_well(program)
         for line in events(tmp_path):
             assert ("Pool not running" in line and "fork" in line) or line.startswith("get: PoolTerminatedError"), line
@@ -124,16 +128,16 @@ def test_programs_that_leave_without_the_interpreter(tmp_path: Path, how: str, c
     """Their workers notice by themselves."""
     with Program(tmp_path, MODULE, "left_by", how) as program:
         program.expect("ready")
-        assert program.process.wait(10) == code
+        assert program.process.wait(seconds_left()) == code
 
 
 def test_a_program_that_becomes_another_one(tmp_path: Path) -> None:
     """After exec the pid lives and no pidfd fires; the closed socket tells the zygote."""
     with Program(tmp_path, MODULE, "becomes_another_program") as program:
         program.expect("ready")
-        assert until(lambda: program.tagged() == {program.pid}, stretched(1)) is not None, "\n".join(
-            map(look.describe, program.tagged())
-        )
+        watch = Stopwatch()
+        assert until(lambda: program.tagged() == {program.pid}), "\n".join(map(look.describe, program.tagged()))
+        watch.check(1)
         program.process.kill()
 
 
@@ -144,22 +148,23 @@ def test_a_pool_inside_a_task_ends_with_the_outer_one(tmp_path: Path) -> None:
         ends_well(program)
 
 
+@pytest.mark.limit(120)
 def test_an_exception_out_of_a_handler_at_any_moment_of_a_pool_s_life(tmp_path: Path) -> None:
     """In opening above all: no child, descriptor or thread is lost sight of."""
     with Program(tmp_path, MODULE, "interrupted_at_any_moment", options=("-W", "ignore")) as program:
-        program.expect("interrupted True", 60)
+        program.expect("interrupted True")
         program.expect("left []")
-        program.end(15)
+        program.end()
 
 
-@pytest.mark.slow
+@pytest.mark.limit(120)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_an_exception_out_of_a_handler_while_a_pool_is_opened(tmp_path: Path, method: str) -> None:
     """Also of a signal that another thread has taken: the zygote is known to the pool or was never born."""
     with Program(tmp_path, MODULE, "interrupted_while_opening", method, options=("-W", "ignore")) as program:
-        program.expect("interrupted True", 60)
-        program.expect("left []", 20)
-        program.end(15)
+        program.expect("interrupted True")
+        program.expect("left []")
+        program.end()
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -167,7 +172,5 @@ def test_a_pool_that_nobody_closes(tmp_path: Path, method: str) -> None:
     """No message, no delay."""
     with Program(tmp_path, MODULE, "never_closed", method) as program:
         program.expect("[1, 2]")
-        began = time.monotonic()
-        ends_well(program)
-        assert time.monotonic() - began < stretched(1)
+        ends_well(program, limit_s=1)
         assert program.errors() == ""

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from faults import control, look
-from faults.programs import send, stretched, until
+from faults.programs import send
+from support.patience import Stopwatch, until
 
 PARENT = """
 import multiprocessing, os, sys, time
@@ -54,8 +55,12 @@ class Parent:
     def armed(self) -> None:
         """Wait until both tasks are where they want to be."""
         armed = self.folder / "armed"
-        found = until(lambda: armed.exists() and armed.stat().st_size >= 2, 20)
-        assert found is not None, "the tasks did not start"
+        assert until(lambda: armed.exists() and armed.stat().st_size >= 2), "the tasks did not start"
+
+    def stop(self) -> None:
+        """All of its threads stand when this returns."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def kill(self) -> None:
         self.process.kill()
@@ -63,10 +68,9 @@ class Parent:
 
     def gone(self) -> None:
         """Nothing of it may be there one second after the kill."""
-        took = until(lambda: not look.tagged(self.tag), 3)
-        left = "\n".join(map(look.describe, look.tagged(self.tag)))
-        assert took is not None, f"left after 3 s:\n{left}"
-        assert took < stretched(1.0), f"gone after {took:.2f} s"
+        watch = Stopwatch()
+        assert until(lambda: not look.tagged(self.tag)), "\n".join(map(look.describe, look.tagged(self.tag)))
+        watch.check(1)
 
     def __enter__(self) -> Parent:
         return self
@@ -99,7 +103,7 @@ def test_nothing_outlives_parent_and_zygote_killed_together(tmp_path: Path, star
         assert len(zygotes) == 1
         # Together: stopped, the parent can tell its workers nothing more when the zygote goes before it. (A worker that it had told to leave meanwhile
         # would have left in good order, and what it started with it: only the zygote knew of that.)
-        os.kill(parent.process.pid, signal.SIGSTOP)
+        parent.stop()
         os.kill(zygotes[0], signal.SIGKILL)
         parent.kill()
         parent.gone()
@@ -132,12 +136,13 @@ def test_nothing_is_left_after_a_hundred_kills(tmp_path: Path) -> None:
     finally:
         for parent in parents:
             parent.__exit__()
-    assert left_names(scratch) == before
+    assert not left_names(scratch) - before
 
 
 def left_names(scratch: Path) -> set[str]:
     """Names that a pool could have left: in the temporary folder, in /dev/shm, among the bound sockets."""
-    shared = {name for name in os.listdir("/dev/shm") if "holdfast" in name or name.startswith(("hf", "psm_"))}
+    # Of /dev/shm only what carries our names: others on this machine come and go there (test_harness.py shows that we make none).
+    shared = {name for name in os.listdir("/dev/shm") if "holdfast" in name or name.startswith("hf")}
     sockets = {
         line.split()[-1]
         for line in Path("/proc/net/unix").read_text().splitlines()

@@ -32,10 +32,7 @@ CAUSES = ("sigkill", "sigterm", "sigsegv", "abort", "exit0", "exit1", "stop_kill
 def note_death() -> None:
     """Leave who dies and when on the page; the agent watches for the exit by now (a dead and reaped pid cannot be watched any more)."""
     words = control.page()
-    control.order(control.WATCH, os.getpid())
-    deadline = time.monotonic() + 1
-    while words[control.WATCHED] != os.getpid() and time.monotonic() < deadline:
-        time.sleep(0.0001)
+    control.be_watched()
     words[control.VICTIM] = os.getpid()
     words[control.FIRED] += 1
     words[control.DEATH_NS] = time.monotonic_ns()
@@ -205,6 +202,8 @@ def poisoned(index: int, moment: str, cause: str, grandchild: str, payload: Any)
     elif moment == "pickling":
         return Pickled(cause, answer)
     elif moment == "after_commit":
+        if cause.startswith("exit"):
+            exit_on_request(cause)
         return Dropped(cause, answer)
     elif moment == "writing_64m":
         big = os.urandom(1 << 20) * 64

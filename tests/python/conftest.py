@@ -3,12 +3,12 @@
 import gc
 import multiprocessing
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 import holdfast
+from support.patience import until
 
 
 def _descriptors():
@@ -39,12 +39,9 @@ def _children():
     return set(found)
 
 
-def eventually(condition, message, seconds=10.0):
-    """Wait for a condition that has no event to wait for, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, message() if callable(message) else message
-        time.sleep(0.005)
+def eventually(condition, message):
+    """Wait for a condition that has no event to wait for; *message* says what was missing when the test's time was over."""
+    assert until(condition), message() if callable(message) else message
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,6 +54,14 @@ def pytest_runtest_makereport(item, call):
 
 
 _FAILED = pytest.StashKey[bool]()
+
+
+def end_all_pools():
+    """Those that a failed test has left open: their processes and warnings must not come into a later test."""
+    gc.collect()
+    for each in gc.get_objects():
+        if issubclass(type(each), holdfast.Pool):
+            each.kill()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -75,6 +80,7 @@ def nothing_left_behind(request):
     yield
     request.node.funcargs.clear()  # pytest keeps the test's pool alive until after this fixture
     if request.node.stash.get(_FAILED, False):
+        end_all_pools()
         return
     gc.collect()
     eventually(

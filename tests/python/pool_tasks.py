@@ -106,12 +106,9 @@ def touch(path):
 
 
 def wait_for_file(path):
-    """Until the file is there (a signal between test and task, with a deadline)."""
-    deadline = time.monotonic() + 20
+    """Until the file is there (a signal between test and task); a hang is the outer limit's."""
     while not Path(path).exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(path)
-        time.sleep(0.005)
+        time.sleep(0.002)
     return path
 
 

@@ -15,6 +15,7 @@ class Raised(Exception):
 
 
 PAGE = None  # shared by all workers: one byte for each item that began
+STORMY = False  # whether the storm may hit: not in the initializer, where it would be a failed start
 
 
 def raise_it(number, _frame):
@@ -154,22 +155,40 @@ def share_page(page):
 
 
 def storm(page, kind, seconds):
-    """From now on the handler runs every so often, whatever the worker does."""
+    """From its first task on the handler runs every so often, whatever the worker does."""
     share_page(page)
-    handle(kind, signal.SIGALRM)
+
+    def in_the_storm(number, frame):
+        if STORMY:
+            HANDLERS[kind](number, frame)
+
+    signal.signal(signal.SIGALRM, in_the_storm)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+
+def same_in_the_storm(value):
+    global STORMY
+    STORMY = True
+    return value
+
+
+def begin(number):
+    """Of an item: one more run of it."""
+    global STORMY
+    PAGE[number] = PAGE[number] + 1
+    STORMY = True
 
 
 def mark(item):
     """One run of one item; its result takes some bytecode to pickle."""
-    PAGE[item.value] = PAGE[item.value] + 1
+    begin(item.value)
     for _ in range(50):
         pass
     return Slow(item.value)
 
 
 def mark_plain(number):
-    PAGE[number] = PAGE[number] + 1
+    begin(number)
     return number
 
 
@@ -255,7 +274,7 @@ def fails_by_itself(_=None):
 
 
 def slow_mark(number):
-    PAGE[number] = PAGE[number] + 1
+    begin(number)
     end = time.monotonic() + 0.002
     while time.monotonic() < end:
         pass

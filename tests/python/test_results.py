@@ -4,7 +4,6 @@ import contextlib
 import gc
 import multiprocessing
 import threading
-import time
 import warnings
 import weakref
 from pathlib import Path
@@ -117,18 +116,15 @@ def test_a_result_keeps_its_pool_alive():
 
 def test_results_stay_readable_after_terminate():
     """What was there stays; what was not is PoolTerminatedError, at once."""
-    pool = holdfast.Pool(1)
-    done = pool.apply_async(tasks.same, (1,))
-    done.wait(30)
-    waiting = pool.apply_async(tasks.sleep, (60,))
-    queued = pool.map_async(tasks.same, range(5))
-    pool.terminate()
-    begun = time.monotonic()
+    with holdfast.Pool(1) as pool:
+        done = pool.apply_async(tasks.same, (1,))
+        done.wait(30)
+        waiting = pool.apply_async(tasks.sleep, (60,))
+        queued = pool.map_async(tasks.same, range(5))
     assert done.get(0) == 1
     for result in (waiting, queued):
         with pytest.raises(holdfast.PoolTerminatedError):
-            result.get(10)
-    assert time.monotonic() - begun < 5
+            result.get(0)
 
 
 def test_terminate_wakes_threads_that_wait(pool):

@@ -57,7 +57,9 @@ def test_replacements_are_initialised_too(context):
     """The worker that takes a dead one's place has run the initializer."""
     with holdfast.Pool(1, tasks.set_global, (7,), context=context) as pool:
         assert pool.apply(tasks.get_global) == 7
-        os.kill(pool._pool[0].pid, signal.SIGKILL)
+        victim = pool._pool[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
         assert pool.apply(tasks.get_global) == 7
 
 

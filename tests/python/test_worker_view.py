@@ -1,19 +1,23 @@
 """What workers see and may do (design.md section 5), the death of a zygote, and initializers that fail: under every start method."""
 
+import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 import worker_tasks
 
 import holdfast
 from conftest import eventually
+from support.patience import seconds_left
 
 METHODS = ["fork", "forkserver", "spawn"]
 NAMES = {"fork": "ForkPoolWorker-", "forkserver": "ForkServerPoolWorker-", "spawn": "SpawnPoolWorker-"}
@@ -174,17 +178,42 @@ def test_zygotes_killed_again_and_again_under_load():
             thread.start()
         try:
             for _ in range(15):
-                zygote = eventually_zygote(pool)
-                os.kill(zygote, signal.SIGKILL)
+                with contextlib.closing(eventually_zygote(pool)) as zygote:
+                    zygote.kill()
+                    zygote.wait()  # the next one that is found is another
                 seen = list(rounds)
                 eventually(
-                    lambda seen=seen: all(now > then for now, then in zip(rounds, seen, strict=True)), "no progress", 20
+                    lambda seen=seen: all(now > then for now, then in zip(rounds, seen, strict=True)), "no progress"
                 )
         finally:
             stop.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(seconds_left())
         assert not any(thread.is_alive() for thread in threads)
+
+
+class HeldProcess:
+    """A process by its pidfd: whatever becomes of its pid meanwhile."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+
+    def name(self):
+        try:
+            return Path(f"/proc/{self.pid}/comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def wait(self):
+        select.select([self.pidfd], [], [])
+
+    def close(self):
+        os.close(self.pidfd)
 
 
 def eventually_zygote(pool):
@@ -195,13 +224,13 @@ def eventually_zygote(pool):
         for handle in pool._pool:
             try:
                 with open(f"/proc/{handle.pid}/stat") as file:  # noqa: PTH123
-                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
-                with open(f"/proc/{parent}/comm") as file:  # noqa: PTH123
-                    if file.read() == "hf-zygote\n":
-                        found.append(parent)
-                        return True
+                    held = HeldProcess(int(file.read().rsplit(")", 1)[1].split()[1]))
             except (FileNotFoundError, ProcessLookupError):
                 continue
+            if held.name() == "hf-zygote":
+                found.append(held)
+                return True
+            held.close()
         return False
 
     eventually(look, "no zygote")
@@ -271,15 +300,15 @@ def test_threads_that_wait_are_told_when_the_pool_breaks(tmp_path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(seconds_left())
     assert len(told) == 4
 
 
 def test_a_storm_of_starts_is_slowed_down(tmp_path):
-    """A back-off between failed starts: ten of them take more than a moment and less than a minute."""
+    """A back-off between failed starts: six of them take more than a moment."""
     path = tmp_path / "starts"
     begun = time.monotonic()
     with holdfast.Pool(1, worker_tasks.fail_after, (str(path), 0, "_exit"), context="fork", max_restarts=6) as pool:
         with pytest.raises(holdfast.PoolBrokenError):
             pool.apply(worker_tasks.same, (1,))
-    assert 0.1 < time.monotonic() - begun < 20
+    assert time.monotonic() - begun > 0.1

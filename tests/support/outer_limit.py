@@ -11,11 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
+
+from support import patience
 
 DEFAULT_SECONDS = 60.0
 LIMIT_SIGNAL = signal.SIGRTMIN + 7
@@ -49,9 +52,11 @@ class OuterLimit:
         seconds = float(marker.args[0]) if marker else DEFAULT_SECONDS
         seconds *= float(os.environ.get("HOLDFAST_TEST_SLOWNESS", "1"))
         self.tell(f"begin {seconds} {item.nodeid!r}")
+        patience.set_limit(time.monotonic() + seconds)
         try:
             return (yield)
         finally:
+            patience.set_limit(float("inf"))
             self.tell("end")
 
 
