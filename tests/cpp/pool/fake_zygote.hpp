@@ -18,7 +18,7 @@
 
 namespace holdfast::pool::test {
 
-inline constexpr Nanos kPatience = std::chrono::seconds(20);
+inline constexpr Nanos kPatience = std::chrono::hours(1);  // beyond any outer time limit
 
 class FakeZygote : public testing::Test {
  protected:
@@ -87,14 +87,11 @@ class FakeZygote : public testing::Test {
     ASSERT_EQ(ended_by(), signal);
   }
   ExitReport report() const {
-    const Time limit = sys::now() + kPatience;
-    while (sys::now() < limit) {
+    for (;;) {
       const auto info = engine_->worker_info(worker_);
       if (info && !info->alive) return info->report;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    ADD_FAILURE() << "no report came";
-    return {};
   }
 
   EngineOptions options_{.workers = 1, .max_restarts = 100, .leave_limit = std::chrono::milliseconds(50)};

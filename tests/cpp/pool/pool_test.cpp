@@ -323,7 +323,7 @@ TEST(Pool, AFailingInitializerBreaksThePoolWithItsReason) {
   EXPECT_EQ(refused.error().code, ErrorCode::broken);
   EXPECT_NE(refused.error().message().find("no database"), std::string::npos) << refused.error().message();
   pool.close();
-  EXPECT_TRUE(pool.join(std::chrono::seconds(20)));
+  EXPECT_TRUE(pool.join());
 }
 
 TEST(Pool, TimeLimitKillsOneWorkerOnly) {

@@ -1,6 +1,7 @@
 // Tests of sys/epoll.hpp, wakeup.hpp and clock.hpp.
 #include "sys/epoll.hpp"
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 
@@ -27,11 +28,14 @@ class EpollTest : public ::testing::Test {
 };
 
 TEST_F(EpollTest, TimesOutWithSubMillisecondPrecision) {
-  const Time start = now();
-  EXPECT_EQ(wait(std::chrono::microseconds(300)), 0);
-  const Nanos slept = now() - start;
-  EXPECT_GE(slept, std::chrono::microseconds(300));
-  EXPECT_LT(slept, std::chrono::milliseconds(100));
+  Nanos shortest = Nanos::max();
+  for (int i = 0; i < 10'000 && shortest >= std::chrono::milliseconds(1); ++i) {  // a busy machine makes many a wait longer, never shorter
+    const Time start = now();
+    EXPECT_EQ(wait(std::chrono::microseconds(300)), 0);
+    shortest = std::min<Nanos>(shortest, now() - start);
+    ASSERT_GE(shortest, std::chrono::microseconds(300));
+  }
+  EXPECT_LT(shortest, std::chrono::milliseconds(1));
 }
 
 TEST_F(EpollTest, OnlyLooksWithATimeoutOfZeroOrLess) {
@@ -68,7 +72,7 @@ TEST_F(EpollTest, SeesAChildsDeathByItsPidfd) {
   ASSERT_TRUE(epoll_.add(child.pidfd(), 5, kReadable).ok());
   EXPECT_EQ(wait(Nanos::zero()), 0);
   child.kill(SIGKILL);
-  EXPECT_EQ(wait(std::chrono::seconds(10)), 1);
+  EXPECT_EQ(wait(Nanos::max()), 1);
   EXPECT_EQ(events_[0].tag, 5U);
 }
 
@@ -97,9 +101,11 @@ TEST_F(EpollTest, ASignalEndsTheWaitWithoutAnError) {
   struct sigaction old {};
   action.sa_handler = ignore_alarm;
   ASSERT_EQ(::sigaction(SIGALRM, &action, &old), 0);
-  const itimerval soon{{0, 0}, {0, 10'000}};
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &soon, nullptr), 0);
-  EXPECT_EQ(wait(std::chrono::seconds(10)), 0);
+  const itimerval often{{0, 10'000}, {0, 10'000}};  // the first may come before the wait
+  const itimerval never{};
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+  EXPECT_EQ(wait(Nanos::max()), 0);
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &never, nullptr), 0);
   ASSERT_EQ(::sigaction(SIGALRM, &old, nullptr), 0);
 }
 

@@ -13,7 +13,7 @@ TEST(FastClock, NeverGoesBackAndStaysWithTheRealClock) {
   Time last{0};
   std::uint64_t looks = 0;
   std::uint64_t apart = 0;
-  for (Time real = now(); real < until; ++looks) {
+  for (Time real = now(); real < until || looks <= 10'000; ++looks) {  // on a busy machine the steps may pass without us
     const Time fast = clock.now();
     const Time after = now();
     ASSERT_GE(fast, last);
@@ -24,7 +24,6 @@ TEST(FastClock, NeverGoesBackAndStaysWithTheRealClock) {
       ++apart;
     real = after;
   }
-  EXPECT_GT(looks, 10'000U);
   EXPECT_EQ(apart, 0U);
 }
 

@@ -67,6 +67,7 @@ TEST_F(JobControlTest, WorkersAreStoppedOnceTheCallerIs) {
 }
 
 TEST_F(JobControlTest, TheyGoOnWithTheCaller) {
+  const Time start = sys::now();
   press();
   caller.kill(SIGSTOP);
   ASSERT_TRUE(eventually([&] { return is_in(caller.pid(), 'T'); }));
@@ -79,7 +80,7 @@ TEST_F(JobControlTest, TheyGoOnWithTheCaller) {
   ASSERT_TRUE(eventually([&] { return is_in(caller.pid(), 'S'); }));
   const Nanos pause = look();
   EXPECT_GT(pause, Nanos{0});
-  EXPECT_LT(pause, std::chrono::seconds(10));
+  EXPECT_LE(pause, sys::now() - start);
   EXPECT_TRUE(eventually([&] { return is_in(worker.pid(), 'S') && is_in(grandchild, 'S'); }));
   EXPECT_EQ(control.next_look(), kNever);
   EXPECT_EQ(look(), Nanos{0});

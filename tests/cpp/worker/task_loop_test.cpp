@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "sys/pidfd.hpp"
+#include "sys/procfs.hpp"
 #include "sys/socket.hpp"
 #include "worker/fake_pool.hpp"
 
@@ -284,11 +285,12 @@ TEST(TaskLoopIdle, NeverWakesAfterItsFirstSecond) {
   auto worker = pool.start_worker();
   EXPECT_EQ(pool.run(*worker, "x").text, "x");
   long before = sleeps_of(worker->pid);
-  // The watchful second shows as one sleep each 50 ms; it is over when 200 ms bring none.
+  // The watchful second shows as one sleep each 50 ms; it is over when 200 ms bring none, and not for want of a processor.
   const bool quiet = eventually([&] {
     usleep(200'000);
+    const bool asleep = sys::read_stat(worker->pid).value().state == 'S';
     const long now = sleeps_of(worker->pid);
-    return std::exchange(before, now) == now;
+    return std::exchange(before, now) == now && asleep;
   });
   EXPECT_TRUE(quiet);
   usleep(300'000);
