@@ -11,7 +11,8 @@ import sys
 
 import holdfast
 from faults import look
-from faults.programs import main, note, say, until
+from faults.programs import main, note, say
+from support.patience import until
 
 
 def leave_daemons() -> list[int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from faults import look
-from faults.programs import Program, events, send, stretched, until
+from faults.programs import Program, events, send
+from support.patience import Stopwatch, until
 
 MODULE = "dead_zygote_programs"
 
@@ -25,7 +26,7 @@ class Scene(Program):
     def begins(self, worker_end: str) -> None:
         """Until the second zygote serves."""
         if worker_end == "crashes":
-            assert until(lambda: len(events(self.folder)) == 2) is not None, self.stacks()
+            assert until(lambda: len(events(self.folder)) == 2), self.stacks()
             self.daemons = [int(pid) for line in events(self.folder) for pid in line.split()]
         else:
             self.daemons = [int(pid) for pid in self.line().split()]
@@ -37,7 +38,7 @@ class Scene(Program):
             for _ in range(2):
                 self.expect(f"died {signal.SIGKILL.value}")
         self.expect("goes on 1")
-        assert until(lambda: self.zygotes() not in ([], [int(first)])) is not None
+        assert until(lambda: self.zygotes() not in ([], [int(first)])), self.stacks()
 
     def order(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -55,7 +56,7 @@ class Scene(Program):
         return [pid for pid in self.daemons if look.state(pid) not in ("", "Z")]
 
     def daemons_end(self) -> None:
-        assert until(lambda: not self.living(), 20) is not None, "\n".join(map(look.describe, self.living()))
+        assert until(lambda: not self.living()), "\n".join(map(look.describe, self.living()))
 
     def close(self) -> None:
         if self.process.stdin is not None:
@@ -88,13 +89,15 @@ def test_the_death_of_the_caller_ends_the_daemons(tmp_path: Path, worker_end: st
     with Scene(tmp_path, "fork", worker_end) as scene:
         scene.begins(worker_end)
         (zygote,) = scene.zygotes()
-        assert until(lambda: len(scene.watched(zygote)) == 2) is not None, scene.stacks()
+        assert until(lambda: len(scene.watched(zygote)) == 2), scene.stacks()
         others = scene.tagged() - {scene.pid, zygote, *scene.daemons}
         scene.signal(signal.SIGSTOP)  # so that it can do nothing in between
+        os.waitid(os.P_PID, scene.pid, os.WSTOPPED)
         if dies_too == "second_zygote":
             os.kill(zygote, signal.SIGKILL)
+        watch = Stopwatch()
         scene.signal(signal.SIGKILL)
-        took = until(lambda: not scene.living(), 20)
-        assert took is not None and took < stretched(1.0), "\n".join(map(look.describe, scene.living()))
+        scene.daemons_end()
+        watch.check(1)
         for pid in others & scene.tagged():
             send(pid, signal.SIGKILL)  # the bystanders: the program could not

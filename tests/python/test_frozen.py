@@ -91,13 +91,12 @@ def test_the_items_of_an_idle_frozen_worker_go_to_others(frozen, pool):
 
 
 @pytest.mark.slow
-def test_a_time_limit_ends_a_task_in_a_frozen_worker(frozen, pool, tmp_path):
+def test_a_time_limit_ends_a_task_in_a_frozen_worker(frozen, pool):
     """The task has its outcome although the worker is still there; the pool goes on with another."""
-    started = tmp_path / "started"
-    pending = pool.apply_async(frozen_tasks.announce_and_sleep, (str(started),), task_timeout=1.0)
-    eventually(started.exists, "the task has not begun")
-    (worker,) = [each for each in pool._pool if str(each.pid) == started.read_text()]
-    frozen.freeze(worker.pid)
+    workers = list(pool._pool)
+    pending = pool.apply_async(frozen_tasks.freeze_this_process, frozen.files(), task_timeout=2.0)
+    (pid,) = frozen.wait_frozen(1)
+    (worker,) = [each for each in workers if each.pid == pid]
     with pytest.raises(holdfast.TaskTimeoutError, match=GIVEN_UP) as caught:
         pending.get()
     assert caught.value.report.pid == worker.pid
@@ -171,8 +170,8 @@ def test_a_worker_that_waits_for_its_vfork_child_is_ended(end, tmp_path):
         assert pool.apply(abs, (-1,)) == 1  # its start, which has a child of its own for a moment, is over
         worker = pool._pool[0]
         pending = pool.apply_async(
-            frozen_tasks.spawn_that_blocks, (fifo,), task_timeout=1.0 if end == "time_limit" else None
-        )
+            frozen_tasks.spawn_that_blocks, (fifo,), task_timeout=5.0 if end == "time_limit" else None
+        )  # longer than a busy machine needs until the child is seen below
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
         eventually(
             lambda: children.read_text(), "it has not come to vfork"

@@ -6,11 +6,12 @@ that this user may write to: in practice root, and a container that mounts it.
 
 import os
 import select
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+
+from support.patience import seconds_left, until
 
 
 class Freezer:
@@ -29,10 +30,23 @@ class Freezer:
             self._pidfds.append(os.pidfd_open(pid))
             (self._folder / "cgroup.procs").write_text(str(pid))
         self._switch.write_text(self._on)
-        deadline = time.monotonic() + 30
-        while not self._frozen():
-            assert time.monotonic() < deadline, "the kernel did not freeze them"
-            time.sleep(0.005)
+        assert until(self._frozen), "the kernel did not freeze them"
+
+    def files(self):
+        """What a process needs to freeze itself: where to write its pid, then where to write what."""
+        return str(self._folder / "cgroup.procs"), str(self._switch), self._on
+
+    def wait_frozen(self, count):
+        """Until so many have frozen themselves; their pids."""
+        pids = []
+
+        def stand():
+            pids[:] = map(int, (self._folder / "cgroup.procs").read_text().split())
+            return len(pids) == count and self._frozen()
+
+        assert until(stand), "they did not freeze themselves"
+        self._pidfds += map(os.pidfd_open, pids)
+        return pids
 
     def _frozen(self):
         if self._switch.name == "freezer.state":
@@ -47,10 +61,9 @@ class Freezer:
         """Lets them go on."""
         self._switch.write_text(self._off)
 
-    def ended(self, seconds=20.0):
-        """Whether all have ended within that time."""
-        deadline = time.monotonic() + seconds
-        return all(select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0] for pidfd in self._pidfds)
+    def ended(self):
+        """Whether all end."""
+        return all(select.select([pidfd], [], [], seconds_left())[0] for pidfd in self._pidfds)
 
     def close(self):
         """Removes the cgroup; what is still in it goes back to the parent."""
@@ -59,14 +72,14 @@ class Freezer:
             (self._folder.parent / "cgroup.procs").write_text(pid)
         for pidfd in self._pidfds:
             os.close(pidfd)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                return self._folder.rmdir()
-            except OSError:  # busy while a process that has ended is not reaped
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        assert until(self._removed), "the cgroup stays busy"
+
+    def _removed(self):
+        try:
+            self._folder.rmdir()
+        except OSError:  # busy while a process that has ended is not reaped
+            return False
+        return True
 
 
 def _mounts(kind, option=""):
