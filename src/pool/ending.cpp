@@ -96,11 +96,10 @@ void Engine::Impl::check_ended() {
 /// Nothing else is left of the pool: then what its dead zygotes had adopted. A scan of /proc, without the mutex. Runs in the supervisor.
 void Engine::Impl::end_leftovers(Lock& lock) {
   const auto lineage = worker::Lineage::of_pool(bell.fd(), sys::own_pid());
+  std::unique_lock guard(chores);  // a forked child would inherit the descriptors in use
   lock.unlock();
-  {
-    const std::lock_guard guard(chores);  // a forked child would inherit the descriptors in use
-    if (lineage) worker::kill_by_lineage(*lineage);
-  }
+  if (lineage) worker::kill_by_lineage(*lineage);
+  guard.unlock();
   lock.lock();
   leftovers_suspected = leftovers_due = false;
   check_ended();

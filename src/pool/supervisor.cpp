@@ -76,12 +76,11 @@ void Engine::Impl::do_chores(Lock& lock) {
   HF_FAILPOINT(parent_reap_sent);
   auto dead = std::exchange(corpses, {});
   if (dead.empty()) return;
+  std::unique_lock guard(chores);  // before the mutex goes: a fork of the host must not fall in between
   lock.unlock();
-  {
-    const std::lock_guard guard(chores);
-    for (auto& worker : dead) worker->results->worker_gone();
-    dead.clear();
-  }
+  for (auto& worker : dead) worker->results->worker_gone();
+  dead.clear();
+  guard.unlock();
   lock.lock();
 }
 
