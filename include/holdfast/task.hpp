@@ -30,7 +30,7 @@ struct Outcome {
 
 namespace pool {
 class Engine;
-class Job;
+class JobRef;
 }  // namespace pool
 
 /// The items of one submit (one item) or map (many), in input order.
@@ -49,9 +49,9 @@ class Job {
 
  private:
   friend class Pool;
-  Job(std::shared_ptr<pool::Engine> engine, std::shared_ptr<pool::Job> job) : engine_(std::move(engine)), job_(std::move(job)) {}
+  Job(std::shared_ptr<pool::Engine> engine, std::shared_ptr<pool::JobRef> job) : engine_(std::move(engine)), job_(std::move(job)) {}
   std::shared_ptr<pool::Engine> engine_;
-  std::shared_ptr<pool::Job> job_;
+  std::shared_ptr<pool::JobRef> job_;  // not by value: what a JobRef is, is no part of the interface
   std::uint64_t next_ = 0;
 };
 

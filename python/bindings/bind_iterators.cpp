@@ -122,7 +122,7 @@ void feed_dealloc(PyObject* object) {
   PyObject_GC_UnTrack(object);
   // A feeder that never ran to its end (its thread could not be started): the job must not wait for it.
   if (self->job && !self->done) (void)engine_of(self->core).close_input(self->job);
-  self->job.~shared_ptr();
+  std::destroy_at(&self->job);
   feed_clear(object);
   Py_CLEAR(self->core);
   type->tp_free(object);
@@ -245,7 +245,7 @@ PyObject* give_kept(IteratorObject* self) {
 
 /// Value or exception of one item to the caller; kept for the next call where a signal handler has raised meanwhile.
 PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
-  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true, self->policies};
+  const TaskInfo info{self->function, self->skip_value, /*is_map=*/true, &self->policies};
   AsyncExceptions async;
   bool success = false;
   PyObject* value = outcome_object(as_core(self->core), info, settled, success, async);
@@ -345,7 +345,7 @@ void iterator_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   if (self->job) engine_of(self->core).forget(self->job);
-  self->job.~shared_ptr();
+  std::destroy_at(&self->job);
   std::destroy_at(&self->batch);
   iterator_clear(object);
   Py_CLEAR(self->feed);

@@ -53,6 +53,7 @@ PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   new (&self->buffers) std::shared_ptr<ring::BufferPool>(self->engine->buffers());
   new (&self->undelivered) std::unordered_map<JobId, PyObject*>();
   new (&self->functions) std::unordered_map<PyObject*, CachedFunction>();
+  new (&self->scratch) pool::ItemBatch();
   new (&self->gate) Gate();
   self->result_type = Py_NewRef(result);
   self->map_result_type = Py_NewRef(map_result);
@@ -94,6 +95,7 @@ void core_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   core_clear(object);
+  if (self->site != nullptr) self->site->core = nullptr;
   Py_CLEAR(self->result_type);
   Py_CLEAR(self->map_result_type);
   Py_CLEAR(self->iterator_type);
@@ -108,6 +110,7 @@ void core_dealloc(PyObject* object) {
   self->engine.~shared_ptr();
   self->undelivered.~unordered_map();
   self->functions.~unordered_map();
+  std::destroy_at(&self->scratch);
   self->gate.~Gate();
   type->tp_free(object);
   Py_DECREF(type);

@@ -5,6 +5,7 @@
 //   1. Outcomes are collected once, by one thread (`collector` and the Core's gate); all readers then see the same value object.
 //   2. A result with callbacks becomes ready only when these have run (as in the standard pool); others when their last item settles.
 //   3. Dropping a result never waits.
+//   4. Once its outcome is collected, a result without callbacks has no job any more: there is nothing left in it.
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -19,6 +20,7 @@
 namespace holdfast::python {
 
 PyTypeObject* result_base_type = nullptr;
+PyTypeObject* call_site_type = nullptr;
 
 namespace {
 
@@ -29,7 +31,7 @@ bool is_ready(ResultObject* self) {
   return self->collected || engine_of(self).unsettled(*self->job) == 0;
 }
 
-/// Waits until ready. The waiting frame owns nothing but a shared_ptr copy of the job (the caller may drop the result meanwhile).
+/// Waits until ready. The waiting frame owns nothing but a reference to the job (the caller may drop the result meanwhile).
 WaitEnd await(ResultObject* self, const Deadline& deadline) {
   if (is_ready(self)) return WaitEnd::ready;
   if (!self->job) return WaitEnd::ended;
@@ -38,7 +40,13 @@ WaitEnd await(ResultObject* self, const Deadline& deadline) {
   return wait_loop(engine, deadline, Interrupt::workers_on(job), [&](Nanos slice) { return engine.wait_job(job, slice); });
 }
 
-TaskInfo task_info(ResultObject* self) { return {self->function, self->skip_value, self->is_map, self->policies}; }
+/// Borrowed from the call site.
+TaskInfo task_info(ResultObject* self) {
+  const CallSiteObject* site = self->site == nullptr ? nullptr : as_site(self->site);
+  if (site == nullptr || site->policy == nullptr) return {nullptr, nullptr, self->is_map, nullptr};  // cleared by the garbage collector
+  const PolicyObject* policy = as_policy(site->policy);
+  return {site->function, policy->skip_value, self->is_map, &policy->policies};
+}
 
 /// {index: value} of what is done, when something failed. Best effort: an error here must not hide the task's own.
 PyObject* partial_of(PyObject* values, const std::vector<bool>& failed) {
@@ -114,8 +122,8 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
   if (failure != nullptr) {
     if (others_aborted && core->engine->state() == pool::EngineState::aborted && !is_aborted_error(failure))
       failure = aborted_by(core, failure, async);
-    self->partial = partial_of(values, failed);
-    if (self->partial != nullptr) attach_partial(failure, self->partial);
+    self->extras->partial = partial_of(values, failed);
+    if (self->extras->partial != nullptr) attach_partial(failure, self->extras->partial);
   }
   return values;
 }
@@ -123,17 +131,17 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
 /// The outcome as value + success. Runs the unpickling: arbitrary code, other threads in between.
 void read_outcome(ResultObject* self, PyObject*& value, bool& success, AsyncExceptions& async) {
   pool::Engine& engine = engine_of(self);
-  pool::Harvest items = engine.take_results(self->job);
   if (self->is_map) {
+    pool::Harvest items = engine.take_results(self->job);
     PyObject* failure = nullptr;
     PyObject* values = map_values(self, items, engine.first_failure(*self->job), failure, async);
-    if (failure == nullptr && items.size() < self->items)
+    if (failure == nullptr && items.size() < self->extras->items)
       failure = ended_error(as_core(self->core), async);  // a slice came too late: terminated
     success = failure == nullptr && values != nullptr;
     value = success ? values : failure;
     if (!success) Py_XDECREF(values);
-  } else if (items.next()) {
-    value = outcome_object(as_core(self->core), task_info(self), items.take(), success, async);
+  } else if (pool::Settled settled; engine.take_item(self->job, 0, settled)) {
+    value = outcome_object(as_core(self->core), task_info(self), settled, success, async);
   }
   if (value == nullptr) {  // no memory for a list, or a job without its item: say so and do not hang
     success = false;
@@ -176,8 +184,8 @@ bool collect(ResultObject* self) {
   gate.opened.notify_all();
   if (!self->has_callbacks) {
     // As the standard result does: once the answer is there, it keeps neither pool nor function alive.
-    Py_CLEAR(self->pool);
-    Py_CLEAR(self->function);
+    Py_CLEAR(self->site);
+    self->job.reset();
   }
   return !async.raise();
 }
@@ -251,7 +259,8 @@ PyObject* result_successful(PyObject* object, PyObject*) {
 PyObject* result_take_delivery(PyObject* object, PyObject*) {
   ResultObject* self = as_result(object);
   if (!collect(self)) return nullptr;
-  PyObject* callback = self->success ? std::exchange(self->callback, nullptr) : std::exchange(self->error_callback, nullptr);
+  ResultExtras& extras = *self->extras;  // there are callbacks
+  PyObject* callback = std::exchange(self->success ? extras.callback : extras.error_callback, nullptr);
   PyObject* tuple = Py_BuildValue("(OOO)", self->success ? Py_True : Py_False, self->value, callback == nullptr ? Py_None : callback);
   Py_XDECREF(callback);
   return tuple;
@@ -262,10 +271,9 @@ PyObject* result_delivered(PyObject* object, PyObject*) {
   ResultObject* self = as_result(object);
   self->delivered = true;
   engine_of(self).dispatched(self->job);
-  Py_CLEAR(self->callback);
-  Py_CLEAR(self->error_callback);
-  Py_CLEAR(self->pool);
-  Py_CLEAR(self->function);
+  Py_CLEAR(self->extras->callback);
+  Py_CLEAR(self->extras->error_callback);
+  Py_CLEAR(self->site);
   Py_RETURN_NONE;
 }
 
@@ -289,33 +297,31 @@ PyObject* result_success(PyObject* object, void*) {
 PyObject* result_partial(PyObject* object, void*) {
   ResultObject* self = as_result(object);
   if (is_ready(self) && !collect(self)) return nullptr;
-  return Py_NewRef(self->partial == nullptr ? Py_None : self->partial);
+  return Py_NewRef(self->extras == nullptr || self->extras->partial == nullptr ? Py_None : self->extras->partial);
 }
 
 int result_traverse(PyObject* object, visitproc visit, void* arg) {
   ResultObject* self = as_result(object);
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->core);
-  Py_VISIT(self->pool);
-  Py_VISIT(self->function);
-  Py_VISIT(self->callback);
-  Py_VISIT(self->error_callback);
-  Py_VISIT(self->skip_value);
+  Py_VISIT(self->site);
   Py_VISIT(self->value);
-  Py_VISIT(self->partial);
+  if (self->extras == nullptr) return 0;
+  Py_VISIT(self->extras->callback);
+  Py_VISIT(self->extras->error_callback);
+  Py_VISIT(self->extras->partial);
   return 0;
 }
 
 /// Clears what may be part of a cycle. The core stays until dealloc, which needs it.
 int result_clear(PyObject* object) {
   ResultObject* self = as_result(object);
-  Py_CLEAR(self->pool);
-  Py_CLEAR(self->function);
-  Py_CLEAR(self->callback);
-  Py_CLEAR(self->error_callback);
-  Py_CLEAR(self->skip_value);
+  Py_CLEAR(self->site);
   Py_CLEAR(self->value);
-  Py_CLEAR(self->partial);
+  if (self->extras == nullptr) return 0;
+  Py_CLEAR(self->extras->callback);
+  Py_CLEAR(self->extras->error_callback);
+  Py_CLEAR(self->extras->partial);
   return 0;
 }
 
@@ -324,8 +330,9 @@ void result_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   if (self->job && self->core != nullptr) engine_of(self).forget(self->job);
-  self->job.~shared_ptr();
+  std::destroy_at(&self->job);
   result_clear(object);
+  delete self->extras;
   Py_CLEAR(self->core);
   type->tp_free(object);
   Py_DECREF(type);
@@ -360,6 +367,59 @@ PyType_Slot result_slots[] = {
 PyType_Spec result_spec = {"holdfast._core.ResultBase", sizeof(ResultObject), 0,
                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, result_slots};
 
+// --- CallSite -----------------------------------------------------------------------------------------------------------------
+
+int site_traverse(PyObject* object, visitproc visit, void* arg) {
+  CallSiteObject* self = as_site(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->pool);
+  Py_VISIT(self->function);
+  Py_VISIT(self->policy);
+  return 0;
+}
+
+int site_clear(PyObject* object) {
+  CallSiteObject* self = as_site(object);
+  Py_CLEAR(self->pool);
+  Py_CLEAR(self->function);
+  Py_CLEAR(self->policy);
+  return 0;
+}
+
+void site_dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (CoreObject* core = as_site(object)->core; core != nullptr) core->site = nullptr;  // before any code of the user's runs
+  site_clear(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyType_Slot site_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(site_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(site_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(site_clear)},
+    {0, nullptr},
+};
+PyType_Spec site_spec = {"holdfast._core.CallSite", sizeof(CallSiteObject), 0,
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, site_slots};
+
+/// The call site of a result: a new reference. The one made last serves as long as some result holds it: the core keeps no pool alive.
+PyObject* site_for(CoreObject* core, PyObject* pool, PyObject* function, PyObject* policy) {
+  CallSiteObject* site = core->site;
+  if (site != nullptr && site->pool == pool && site->function == function && site->policy == policy)
+    return Py_NewRef(reinterpret_cast<PyObject*>(site));
+  CallSiteObject* made = allocate<CallSiteObject>(call_site_type);
+  if (made == nullptr) return nullptr;
+  made->pool = Py_NewRef(pool);
+  made->function = Py_NewRef(function);
+  made->policy = Py_NewRef(policy);
+  if (core->site != nullptr) core->site->core = nullptr;  // read again: the allocation may have collected garbage
+  made->core = core;
+  core->site = made;
+  return reinterpret_cast<PyObject*>(made);
+}
+
 }  // namespace
 
 bool deadline_from(PyObject* timeout, Deadline& deadline) {
@@ -373,25 +433,30 @@ bool deadline_from(PyObject* timeout, Deadline& deadline) {
 }
 
 PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
-                     const PolicyObject* policy, bool is_map) {
+                     PyObject* policy, bool is_map) {
   ResultObject* self = allocate<ResultObject>(reinterpret_cast<PyTypeObject*>(type));
   if (self == nullptr) return nullptr;
   new (&self->job) pool::JobRef();
   self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
-  self->pool = Py_NewRef(pool);
-  self->function = Py_NewRef(function);
-  self->callback = callback == Py_None ? nullptr : Py_NewRef(callback);
-  self->error_callback = error_callback == Py_None ? nullptr : Py_NewRef(error_callback);
-  self->skip_value = Py_NewRef(policy->skip_value);
-  self->policies = policy->policies;
   self->is_map = is_map;
-  self->has_callbacks = self->callback != nullptr || self->error_callback != nullptr;
+  self->has_callbacks = callback != Py_None || error_callback != Py_None;
+  self->site = site_for(core, pool, function, policy);
+  if (is_map || self->has_callbacks) self->extras = new (std::nothrow) ResultExtras;
+  if (self->site == nullptr || (self->extras == nullptr && (is_map || self->has_callbacks))) {
+    if (PyErr_Occurred() == nullptr) PyErr_NoMemory();
+    Py_DECREF(self);
+    return nullptr;
+  }
+  if (callback != Py_None) self->extras->callback = Py_NewRef(callback);
+  if (error_callback != Py_None) self->extras->error_callback = Py_NewRef(error_callback);
   return reinterpret_cast<PyObject*>(self);
 }
 
 bool add_results(PyObject* module) {
   result_base_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&result_spec));
-  return result_base_type != nullptr && PyModule_AddObjectRef(module, "ResultBase", reinterpret_cast<PyObject*>(result_base_type)) == 0;
+  call_site_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&site_spec));
+  return call_site_type != nullptr && result_base_type != nullptr &&
+         PyModule_AddObjectRef(module, "ResultBase", reinterpret_cast<PyObject*>(result_base_type)) == 0;
 }
 
 }  // namespace holdfast::python

@@ -49,8 +49,8 @@ const PolicyObject* policy_of(PyObject* object) {
   return nullptr;
 }
 
-/// Submits and binds the job to its result; steals `result`, returns it or nullptr.
-PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest&& request) {
+/// Submits and binds the job to its result; steals `result`, returns it or nullptr. Moves from `request`.
+PyObject* submit(CoreObject* core, PyObject* result, pool::JobRequest& request) {
   ResultObject* self = as_result(result);
   request.dispatch = self->has_callbacks;
   Result<pool::JobRef> job = core->engine->submit(std::move(request));
@@ -208,17 +208,17 @@ PyObject* submit_slices(CoreObject* core, PyObject* result, pool::JobRequest&& r
     return nullptr;
   }
   if (request.items.empty()) return make_empty(result);
-  as_result(result)->items = request.items.count();
+  as_result(result)->extras->items = request.items.count();
   request.open = total > slice;
   const bool more = request.open;
-  result = submit(core, result, std::move(request));
+  result = submit(core, result, request);
   if (result == nullptr || !more) return result;
   const pool::JobRef job = as_result(result)->job;
   for (;;) {
     pool::ItemBatch batch;
     if (!add_slice(core, encoder, source, slice, batch)) return give_up(core, result);
     const std::uint64_t added = batch.count();
-    as_result(result)->items += added;  // also those that a terminated pool refuses: they have no outcome, and the result says so
+    as_result(result)->extras->items += added;  // also those that a terminated pool refuses: they have no outcome, and the result says so
     if (added == 0) break;
     if (const Status extended = core->engine->extend(job, std::move(batch)); !extended) {
       if (extended.error().code != ErrorCode::exhausted) break;
@@ -246,12 +246,19 @@ PyObject* core_apply_async(PyObject* object, PyObject* const* arguments, Py_ssiz
   PyObject* payload = has_keywords ? PyTuple_Pack(2, args, kwds) : Py_NewRef(args);
   if (payload == nullptr) return nullptr;
   Encoder encoder(core->main_by_value);
+  // Out of the core meanwhile: pickling may run code that submits, too.
+  request.items = std::exchange(core->scratch, pool::ItemBatch());
   const bool added = add_item(core, encoder, payload, request.items);
   Py_DECREF(payload);
-  if (!added) return nullptr;
-  request.policies = policy->policies;
-  PyObject* result = new_result(core->result_type, core, pool, function, arguments[4], arguments[5], policy, /*is_map=*/false);
-  return result == nullptr ? nullptr : submit(core, result, std::move(request));
+  PyObject* result =
+      added ? new_result(core->result_type, core, pool, function, arguments[4], arguments[5], arguments[6], /*is_map=*/false) : nullptr;
+  if (result != nullptr) {
+    request.policies = policy->policies;
+    result = submit(core, result, request);
+  }
+  request.items.reuse();
+  core->scratch = std::move(request.items);
+  return result;
 }
 
 PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {
@@ -267,7 +274,7 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   request.call_mode = static_cast<std::uint16_t>(call_mode);
   request.whole = true;
   request.policies = policy->policies;
-  PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], policy, /*is_map=*/true);
+  PyObject* result = new_result(core->map_result_type, core, pool, function, arguments[5], arguments[6], arguments[7], /*is_map=*/true);
   if (result == nullptr) return nullptr;
   Sliceable source;
   if (source.open(iterable)) return submit_slices(core, result, std::move(request), source, source.size(), arguments[4]);
@@ -282,8 +289,8 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
     Py_DECREF(result);
     return nullptr;
   }
-  as_result(result)->items = request.items.count();
-  return request.items.empty() ? make_empty(result) : submit(core, result, std::move(request));
+  as_result(result)->extras->items = request.items.count();
+  return request.items.empty() ? make_empty(result) : submit(core, result, request);
 }
 
 PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t count) {

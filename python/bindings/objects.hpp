@@ -32,12 +32,16 @@ struct CachedFunction {
   PyObject* object = nullptr;  // strong: the key is its address
 };
 
+struct CallSiteObject;
+
 /// holdfast._core.Core: one engine.
 struct CoreObject {
   PyObject_HEAD std::shared_ptr<pool::Engine> engine;
   std::shared_ptr<ring::BufferPool> buffers;
   std::unordered_map<JobId, PyObject*> undelivered;         // results (strong) whose callbacks have not run
   std::unordered_map<PyObject*, CachedFunction> functions;  // by identity; those that pickle by reference
+  pool::ItemBatch scratch;                                  // a single call is encoded here
+  CallSiteObject* site;                                     // the one made last, while it lives (not owned)
   Gate gate;
   PyObject* result_type;  // holdfast._results.AsyncResult and so on: what the submit methods make
   PyObject* map_result_type;
@@ -48,25 +52,35 @@ struct CoreObject {
   bool main_by_value;
 };
 
-/// holdfast._core.ResultBase: one apply or map.
+/// holdfast._core.CallSite: what the calls of one function with one policy have in common. Immutable.
+struct CallSiteObject {
+  PyObject_HEAD PyObject* pool;
+  PyObject* function;  // named in errors
+  PyObject* policy;    // a PolicyObject
+  CoreObject* core;    // whose `site` this is, else nullptr; not owned
+};
+
+/// What few results need.
+struct ResultExtras {
+  PyObject* callback = nullptr;
+  PyObject* error_callback = nullptr;
+  PyObject* partial = nullptr;  // once collected with a failure, of a map: {index: result}
+  std::uint64_t items = 0;      // of a map: how many there are to be
+};
+
+/// holdfast._core.ResultBase: one apply or map. There may be a million of them, so it is small.
 struct ResultObject {
   PyObject_HEAD PyObject* core;
-  PyObject* pool;
-  PyObject* function;  // named in errors
-  PyObject* callback;
-  PyObject* error_callback;
-  PyObject* skip_value;
-  PyObject* value;    // once collected: the value or the exception
-  PyObject* partial;  // once collected with a failure, of a map: {index: result}
-  pool::JobRef job;
-  Policies policies;
-  std::uint64_t items;  // of a map: how many there are to be
+  PyObject* site;        // a CallSiteObject; nullptr once its pool and function are not to be kept alive any more
+  PyObject* value;       // once collected: the value or the exception
+  pool::JobRef job;      // empty: there is nothing to wait for
+  ResultExtras* extras;  // of maps and those with callbacks, else nullptr
   bool is_map;
   bool collected;
-  unsigned long collector;  // the thread that makes the outcome now, 0 = none
   bool success;
   bool has_callbacks;
   bool delivered;
+  unsigned long collector;  // the thread that makes the outcome now, 0 = none
 };
 
 /// holdfast._core.Feed: the input side of a lazy job; run() is the feeder thread's work.
@@ -106,11 +120,13 @@ struct PolicyObject {
 
 inline CoreObject* as_core(PyObject* object) { return reinterpret_cast<CoreObject*>(object); }
 inline ResultObject* as_result(PyObject* object) { return reinterpret_cast<ResultObject*>(object); }
+inline CallSiteObject* as_site(PyObject* object) { return reinterpret_cast<CallSiteObject*>(object); }
 inline FeedObject* as_feed(PyObject* object) { return reinterpret_cast<FeedObject*>(object); }
 inline IteratorObject* as_iterator(PyObject* object) { return reinterpret_cast<IteratorObject*>(object); }
 inline PolicyObject* as_policy(PyObject* object) { return reinterpret_cast<PolicyObject*>(object); }
 
 extern PyTypeObject* result_base_type;  // set once by add_results
+extern PyTypeObject* call_site_type;
 extern PyTypeObject* iterator_base_type;
 extern PyTypeObject* feed_type;
 extern PyTypeObject* policy_type;  // set once by add_pool
@@ -127,8 +143,8 @@ pool::FunctionRef intern(CoreObject* core, PyObject* function);
 struct TaskInfo {
   PyObject* function = nullptr;
   PyObject* skip_value = nullptr;
-  bool is_map = false;  // whether an item number means something to the user
-  Policies policies;    // a failure under "abort" is told as PoolAbortedError, the failure as its cause
+  bool is_map = false;                 // whether an item number means something to the user
+  const Policies* policies = nullptr;  // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
 /// decode() of a result failed: its error, taken over and wrapped as the item's own failure.
 PyObject* decode_failure(const TaskInfo& info, ItemIndex item, AsyncExceptions& async);
@@ -142,7 +158,7 @@ PyObject* ended_error(CoreObject* core, AsyncExceptions& async);
 
 // --- bind_results.cpp / bind_iterators.cpp: made by the submit methods ---
 PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, PyObject* callback, PyObject* error_callback,
-                     const PolicyObject* policy, bool is_map);
+                     PyObject* policy, bool is_map);
 PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObject* function, const PolicyObject* policy, bool unordered);
 PyObject* new_feed(CoreObject* core, PyObject* iterator, std::uint64_t chunk_size);
 

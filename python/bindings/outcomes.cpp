@@ -138,7 +138,8 @@ PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Set
     default: break;
   }
   PyObject* error = settled.kind == OutcomeKind::raised ? raised_object(info, settled, async) : failure_object(core, info, settled, async);
-  const bool aborted = makes_abort(info.policies, settled.kind) && core->engine->state() == pool::EngineState::aborted;
+  const bool aborted =
+      info.policies != nullptr && makes_abort(*info.policies, settled.kind) && core->engine->state() == pool::EngineState::aborted;
   return aborted ? aborted_by(core, error, async) : error;
 }
 

@@ -234,7 +234,7 @@ void Engine::Impl::finish_worker(Worker& worker) {
     report.lost_item = true;
     report.job = lost->job->id;
     report.item = lost->first + lost->answered;
-    report.attempts = ++lost->job->deaths_under[report.item];
+    report.attempts = lost->job->count_death(report.item);
   }
   if (worker.evidence_at != Time{0}) report.news_ns = (now - worker.evidence_at).count();
   if (report.lost_item) {

@@ -47,7 +47,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
     HF_FAILPOINT(parent_drains);
     sound = accept_result(worker, **next, run, now);
     worker.channel->pop_result();
-    if (sound && run.count != 0 && run.chunk->job->in_runs) sound = take_run(worker, run, now);
+    if (sound && run.count != 0 && run.chunk->job->in_runs()) sound = take_run(worker, run, now);
   }
   sound = close_run(worker, run, now) && sound;
   if (!sound) kill_worker(worker, Cause::protocol_error);
@@ -79,9 +79,9 @@ bool Engine::Impl::take_run(Worker& worker, DoneRun& run, Time now) {
   ChunkInFlight& chunk = *run.chunk;
   Job& job = *chunk.job;
   while (chunk.answered < chunk.end) {
-    const ring::ParentChannel::DoneRun taken = worker.channel->take_done_run(chunk.end - chunk.answered, job.room_for_run());
+    const ring::ParentChannel::DoneRun taken = worker.channel->take_done_run(chunk.end - chunk.answered, job.many()->room_for_run());
     if (taken.count == 0) return true;
-    run.settled += static_cast<std::uint32_t>(job.settle_run(chunk.first + chunk.answered, taken.count, taken.pack_bytes));
+    run.settled += static_cast<std::uint32_t>(job.many()->settle_run(chunk.first + chunk.answered, taken.count, taken.pack_bytes));
     run.count += taken.count;
     run.run_time += taken.run_time;
     chunk.answered += taken.count;
@@ -188,10 +188,10 @@ void Engine::Impl::settle_item(const JobRef& job, ItemIndex item, OutcomeKind ki
 }
 
 void Engine::Impl::settle_range(const core::Settle& settle) {
-  const auto found = jobs.find(settle.job);
-  if (found == jobs.end()) return;
+  const JobRef* const found = jobs.find(settle.job);
+  if (found == nullptr) return;
   HF_FAILPOINT(parent_settles);
-  const JobRef job = found->second;
+  const JobRef job = *found;
   Failure failure{
       .kind = settle.failure == OutcomeKind::pending ? settle.kind : settle.failure, .attempts = settle.attempts, .report = nullptr};
   const bool plain = settle.worker == 0 && settle.kind != OutcomeKind::skipped;  // cancelled, aborted, terminated: the kind says it all
@@ -217,7 +217,7 @@ void Engine::Impl::note_killed(const Job& job, ItemIndex item, OutcomeKind outco
   entry.call_mode = job.call_mode;
   entry.report = report;
   entry.outcome = outcome;
-  const StoredItem stored = job.items.at(item);
+  const StoredItem stored = job.stored(item);
   if (stored.buffer != nullptr) {
     entry.large_item = *stored.buffer;
     entry.large_size = stored.size;
@@ -234,17 +234,17 @@ void Engine::Impl::notify() {
     const bool finished = job->finished();
     if (finished) {
       jobs.erase(job->id);
-      if (job->dispatch && !job->forgotten) {
+      if (job->dispatch && !job->forgotten()) {
         dispatch_queue.emplace_back();
         dispatch_queue.back().job = job;
         dispatcher_has_news = true;
       }
     }
     // A closed job's waiters want all of it; a lazy one's want any item.
-    if (finished || job->lazy || job->item_waiters != 0) job->waiters.wake_all();
+    if (finished || job->lazy() || job->single_items_wanted()) job->waiters.wake_all();
     if (finished)
-      job->feeders.wake_all();
-    else if (job->forgotten)
+      job->wake_feeders();
+    else if (job->forgotten())
       job->wake_feeder_if_worth_it();
     if (drainer_job == job.get()) bell.ring_from_parent();
   }

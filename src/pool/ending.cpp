@@ -89,7 +89,7 @@ void Engine::Impl::check_ended() {
   ended = true;
   state_waiters.wake_all();
   dispatch_waiters.wake_all();
-  for (auto& [id, job] : jobs) job->feeders.wake_all();
+  jobs.for_each([](const JobRef& job) { job->wake_feeders(); });
   wake_supervisor();  // it closes up and leaves
 }
 
@@ -142,10 +142,10 @@ void Engine::close() {
   impl_->close_asked = true;
   impl_->scheduler.close(impl_->clock.now());
   impl_->run_actions();
-  for (auto& [id, job] : impl_->jobs) {
-    job->unlimited = true;
-    job->feeders.wake_all();
-  }
+  impl_->jobs.for_each([](const JobRef& job) {
+    if (job->many() != nullptr) job->many()->unlimited = true;
+    job->wake_feeders();
+  });
   impl_->notify();
   impl_->check_ended();
   impl_->wake_supervisor();  // workers that leave have a deadline
@@ -165,11 +165,11 @@ void Engine::kill() { terminate(Nanos{0}); }
 
 /// No input is read any more: waiters on lazy jobs must not wait for items that will not come.
 void Engine::Impl::end_inputs() {
-  for (auto& [id, job] : jobs) {
-    if (!job->input_open) continue;
-    job->input_open = false;
+  jobs.for_each([this](const JobRef& job) {
+    if (!job->input_open()) return;
+    job->many()->input_open = false;
     touch(job);
-  }
+  });
 }
 
 void Engine::interrupt_workers(const JobRef& job) {

@@ -177,10 +177,7 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
                            .policies = request.policies};
   JobRef job;
   try {
-    job = std::make_shared<Job>(std::move(request));
-    auto& jobs = impl_->jobs;
-    if (static_cast<float>(jobs.size() + 1) > static_cast<float>(jobs.bucket_count()) * jobs.max_load_factor())
-      jobs.reserve(2 * jobs.size() + 1);
+    job = Job::make(std::move(request));
   } catch (const std::bad_alloc&) { return no_memory("submit"); }
   impl_->counts.items_submitted += spec.items;
   if (spec.items == 0 && !spec.open) {  // map([]): there is nothing to schedule
@@ -189,7 +186,7 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
     return job;
   }
   job->id = impl_->scheduler.submit(spec, impl_->clock.now());
-  impl_->jobs.emplace(job->id, job);
+  impl_->jobs.add(job->id, job);
   HF_FAILPOINT(parent_submitted);
   impl_->run_actions();
   // No worker had room for it. Results that have come make some, and a caller who submits one after the other is soonest told by himself.
@@ -201,10 +198,10 @@ Result<JobRef> Engine::submit(JobRequest&& request) {
 Status Engine::extend(const JobRef& job, ItemBatch&& items) {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return Error{ErrorCode::closed, 0, "extend", kForked};
-  if (!job->input_open) return Error{ErrorCode::closed, 0, "extend", "the job takes no more input"};
+  if (!job->input_open()) return Error{ErrorCode::closed, 0, "extend", "the job takes no more input"};
   const std::uint64_t count = items.count();
   try {
-    job->add_items(std::move(items));
+    job->many()->add_items(std::move(items));
   } catch (const std::bad_alloc&) { return no_memory("extend"); }
   impl_->counts.items_submitted += count;
   impl_->scheduler.extend(job->id, count, impl_->clock.now());
@@ -215,9 +212,9 @@ Status Engine::extend(const JobRef& job, ItemBatch&& items) {
 
 Status Engine::close_input(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
-  if (impl_->forked_child || !job->input_open) return ok_status();
-  job->input_open = false;
-  job->drop_items_when_over();
+  if (impl_->forked_child || !job->input_open()) return ok_status();
+  job->many()->input_open = false;
+  job->many()->drop_items_when_over();
   impl_->scheduler.close_input(job->id, impl_->clock.now());
   impl_->run_actions();
   impl_->touch(job);
@@ -237,10 +234,10 @@ void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, boo
 void Engine::forget(const JobRef& job) {
   Harvest unread;  // freed after the lock: a large payload's end takes its own time
   const Impl::Lock lock(impl_->mutex);
-  if (impl_->forked_child || job->forgotten) return;
+  if (impl_->forked_child || job->forgotten()) return;
   unread = job->take_all();
-  job->forgotten = true;
-  job->feeders.wake_all();
+  job->forget();
+  job->wake_feeders();
   impl_->scheduler.forget(job->id);
 }
 
@@ -250,7 +247,7 @@ JobId Engine::job_id(const Job& job) { return job.id; }
 
 std::uint64_t Engine::unsettled(const Job& job) {
   const Impl::Lock lock(impl_->mutex);
-  return job.unsettled() + (job.input_open ? 1 : 0);
+  return job.unsettled() + (job.input_open() ? 1 : 0);
 }
 
 std::uint64_t Engine::job_size(const Job& job) {
@@ -262,13 +259,19 @@ Harvest Engine::take_results(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
   HF_FAILPOINT(parent_harvests);
   Harvest all = job->take_all();
-  job->feeders.wake_all();
+  job->wake_feeders();
   return all;
+}
+
+bool Engine::take_item(const JobRef& job, ItemIndex item, Settled& out) {
+  const Impl::Lock lock(impl_->mutex);
+  HF_FAILPOINT(parent_harvests);
+  return job->take(item, out);
 }
 
 std::optional<ItemIndex> Engine::first_failure(const Job& job) {
   const Impl::Lock lock(impl_->mutex);
-  return job.first_failure;
+  return job.first_failure();
 }
 
 void Engine::dispatched(const JobRef& job) {

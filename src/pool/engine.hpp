@@ -21,6 +21,7 @@
 #include "holdfast/policy.hpp"
 #include "holdfast/stats.hpp"
 #include "pool/harvest.hpp"
+#include "pool/job_ref.hpp"
 #include "pool/payload.hpp"
 #include "sys/fd.hpp"
 
@@ -65,8 +66,7 @@ struct JobRequest {
   bool dispatch = false;  // its completion is handed to wait_dispatch() (callbacks)
 };
 
-class Job;  // opaque; shared_ptr keeps the results
-using JobRef = std::shared_ptr<Job>;
+class Job;  // opaque; a JobRef keeps the results
 
 enum class Waited : std::uint8_t { ready, interrupted, timed_out, ended };  // ended: the engine is over, nothing will come
 
@@ -143,6 +143,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out);
   /// All settled items not read yet, in item order (after wait_job). One short mutex hold, whatever their number.
   Harvest take_results(const JobRef& job);
+  /// A settled item that was not read yet, moved out at once. False: there is none such.
+  bool take_item(const JobRef& job, ItemIndex item, Settled& out);
   /// First failure in completion order (died, timed_out, raised...; not skipped), for map's exception. nullopt = none.
   std::optional<ItemIndex> first_failure(const Job& job);
   /// Feeder: until the open job may take `room` > 0 more items; `ended`: the job or the pool is over (stop reading input).

@@ -20,6 +20,7 @@
 #include "pool/engine.hpp"
 #include "pool/function.hpp"
 #include "pool/job.hpp"
+#include "pool/job_index.hpp"
 #include "pool/killed_items.hpp"
 #include "pool/launcher.hpp"
 #include "pool/pool_clock.hpp"
@@ -67,7 +68,7 @@ struct Engine::Impl {
   UniqueFd parent_pidfd;
   bool zygote_on_its_way = false;  // prepared, and not named yet
   sys::NativeThread supervisor;
-  std::unordered_map<JobId, JobRef> jobs;                         // unsettled, or open
+  JobIndex jobs;                                                  // unsettled, or open
   std::unordered_map<WorkerId, std::unique_ptr<Worker>> workers;  // processes that exist, or are asked for
   std::vector<Worker*> by_index;                                  // the bell page's bit -> worker
   struct Departed {

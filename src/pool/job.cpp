@@ -1,164 +1,124 @@
 // What: see job.hpp.
 #include "pool/job.hpp"
 
-#include <algorithm>
-#include <iterator>
+#include <cstring>
+#include <new>
 #include <utility>
+
+#include "base/check.hpp"
 
 namespace holdfast::pool {
 
-namespace {
-constexpr std::uint64_t kLongChunk = 16;    // shorter ones: a run is a record or a few, and costs more than their slots
-constexpr std::uint64_t kBatch = 64;        // items that a reader takes at once, at most
-constexpr std::uint64_t kLeast = 8;         // fewer are not worth it: what is borrowed keeps the feeder waiting
-constexpr std::uint64_t kPartOfWindow = 4;  // and not more than this part of it, or the feeder would wait for him
-}  // namespace
+// relaxed: whoever copies a reference has one, so the count cannot be at its end. acq_rel below: what each thread did to the job lies
+// before its release, and the last one's destruction behind all of them.
+void JobRef::retain(Job& job) noexcept { job.references_.fetch_add(1, std::memory_order_relaxed); }
 
-Job::Job(JobRequest&& request)
+void JobRef::release(Job& job) noexcept {
+  if (job.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  job.~Job();
+  ::operator delete(&job);  // no size: the item's bytes are part of it
+}
+
+bool Job::is_single(const JobRequest& request) {
+  return request.items.count() == 1 && request.items.is_record() && !request.open && !request.unordered;
+}
+
+JobRef Job::make(JobRequest&& request) {
+  std::unique_ptr<ManyItems> many;
+  ByteSpan item;
+  std::unique_ptr<std::byte[]> apart;
+  if (is_single(request)) {
+    item = request.items.first_record();
+    if (item.size() > kItemInPlace) {
+      apart = std::make_unique<std::byte[]>(item.size());
+      std::memcpy(apart.get(), item.data(), item.size());
+    }
+  } else {
+    many = std::make_unique<ManyItems>(std::move(request));
+  }
+  static_assert(alignof(Job) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__ && sizeof(Job) % alignof(Outcome) == 0);
+  std::size_t behind = 0;
+  if (!many) behind = apart ? sizeof(Outcome) : std::max(item.size(), sizeof(Outcome));
+  void* const memory = ::operator new(sizeof(Job) + behind);
+  Job* const job = new (memory) Job(request, std::move(many), static_cast<std::uint32_t>(item.size()));
+  if (std::byte* bytes = apart.release(); bytes != nullptr) {
+    std::memcpy(job->storage(), &bytes, sizeof bytes);
+  } else if (!item.empty()) {
+    std::memcpy(job->storage(), item.data(), item.size());
+  }
+  return JobRef::adopt(job);
+}
+
+Job::Job(JobRequest& request, std::unique_ptr<ManyItems> many, std::uint32_t size)
     : function(std::move(request.function)),
       call_mode(request.call_mode),
       chunk_flags(request.policies.soft_timeout > Nanos{0} ? ring::kSoftLimited : std::uint16_t{0}),
-      unordered(request.unordered),
       dispatch(request.dispatch),
-      lazy(request.open && request.window != 0),
-      in_runs(request.whole && request.chunk_size >= kLongChunk),
-      chunk_size(request.chunk_size),
-      window(request.window, request.widest, request.chunk_size),
-      input_open(request.open),
-      runs_(in_runs ? std::make_unique<OutcomeRuns>() : nullptr),
-      completion_order_(unordered ? std::make_unique<std::deque<ItemIndex>>() : nullptr) {
-  add_items(std::move(request.items));
-}
+      size_(size),
+      kind_(OutcomeKind::pending),
+      many_(std::move(many)) {}
 
-void Job::add_items(ItemBatch&& batch) {
-  const std::uint64_t added = batch.count();
-  if (in_runs)
-    runs_->grow(added);
+Job::~Job() {
+  if (many_) return;
+  if (kind_ == OutcomeKind::pending)
+    free_item();
   else
-    slots_.resize(slots_.size() + added);
-  if (lazy && added != 0) window.saw(batch.bytes_per_item());
-  items.append(std::move(batch));
-  unsettled_ += added;
+    std::destroy_at(&outcome());
 }
 
-bool Job::settled_unread(ItemIndex item) const {
-  const Slot* found = slot(item);
-  return found != nullptr && found->kind != OutcomeKind::pending && !found->read;
+const std::byte* Job::item_bytes() const {
+  if (!item_apart()) return storage();
+  std::byte* apart = nullptr;
+  std::memcpy(&apart, storage(), sizeof apart);
+  return apart;
 }
 
-bool Job::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
+void Job::free_item() {
+  if (item_apart()) delete[] item_bytes();
+}
+
+std::optional<ItemIndex> Job::first_failure() const {
+  if (many_) return many_->first_failure;
+  const bool failed = kind_ != OutcomeKind::pending && kind_ != OutcomeKind::done && kind_ != OutcomeKind::skipped;
+  return failed ? std::optional<ItemIndex>(0) : std::nullopt;
+}
+
+bool Job::settle_single(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure&& failure) {
   if (!is_pending(item)) return false;
-  --unsettled_;
-  if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
-  if (failure.kind != OutcomeKind::pending && !forgotten) failures_.add(item, std::move(failure));
-  if (in_runs)
-    runs_->settle(item, kind, forgotten ? Payload{} : std::move(payload));
-  else
-    settle_slot(item, kind, std::move(payload));
-  if (lazy)
-    items.settled(item, 1);  // else the bytes go all at once, with the job's last item
-  else
-    drop_items_when_over();
+  free_item();
+  kind_ = kind;
+  auto* settled = new (storage()) Outcome;
+  read_ = forgotten_;
+  if (forgotten_) return true;
+  settled->payload = std::move(payload);
+  if (failure.kind != OutcomeKind::pending) settled->failure = std::make_unique<Failure>(std::move(failure));
   return true;
 }
 
-void Job::settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload) {
-  Slot& found = slots_[item - base_];
-  found.kind = kind;
-  if (forgotten) {
-    found.read = true;
-    drop_read_prefix();
-    return;
-  }
-  if (lazy) window.saw(payload.bytes().size());
-  found.payload = std::move(payload);
-  if (unordered) completion_order_->push_back(item);
-}
-
-std::uint64_t Job::settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
-  const std::uint64_t settled = runs_->settle_run(first, count, bytes);
-  if (forgotten) (void)runs_->take_payloads();
-  unsettled_ -= settled;
-  drop_items_when_over();
-  return settled;
-}
-
-void Job::drop_items_when_over() {
-  if (finished()) items = ItemStore{};
-}
-
-void Job::move_out(ItemIndex item, Slot& found, Settled& out) {
-  out.item = item;
-  out.kind = found.kind;
-  out.payload = std::move(found.payload);
-  found.read = true;
-  ++consumed_;
-  if (found.kind == OutcomeKind::done) return;
-  failures_.take_into(out);
-}
-
-bool Job::take(ItemIndex item, Settled& out) {
+bool Job::take_single(ItemIndex item, Settled& out) {
   if (!settled_unread(item)) return false;
-  move_out(item, slots_[item - base_], out);
-  drop_read_prefix();
+  read_ = true;
+  out.item = item;
+  out.kind = kind_;
+  out.payload = std::move(outcome().payload);
+  if (const std::unique_ptr<Failure> failure = std::move(outcome().failure)) {
+    out.failure = failure->kind;
+    out.attempts = failure->attempts;
+    out.report = std::move(failure->report);
+  }
   return true;
 }
 
-bool Job::take_any(Settled& out) {
-  while (any_settled_unread()) {
-    const ItemIndex item = completion_order_->front();
-    completion_order_->pop_front();
-    if (take(item, out)) return true;
-  }
-  return false;
-}
-
-void Job::take_more(ItemIndex next, std::vector<Settled>& out) {
-  const std::uint64_t most = window.limited() ? std::min(kBatch, window.size() / kPartOfWindow) : kBatch;
-  if (most < kLeast) return;
-  try {
-    out.reserve(out.size() + most);
-  } catch (const std::bad_alloc&) { return; }
-  for (std::uint64_t taken = 0; taken < most; ++taken, ++borrowed_) {
-    Settled settled;
-    if (unordered ? !take_any(settled) : !take(next + taken, settled)) return;
-    out.push_back(std::move(settled));
-  }
-}
-
-Harvest Job::take_all() {
-  Harvest all;
-  if (completion_order_) completion_order_->clear();
-  if (in_runs) return {unsettled_ == 0 ? std::exchange(*runs_, {}) : runs_->take_payloads(), std::exchange(failures_, {})};
-  if (unsettled_ == 0) {
-    consumed_ = size();
-    all = Harvest(base_, std::exchange(slots_, {}), std::exchange(failures_, {}));
-    base_ = read_prefix_ = base_ + all.size();
-    return all;
-  }
-  // Some are pending (a handle dropped in the middle): the settled ones are moved one by one, the others stay.
-  std::vector<OutcomeSlot> settled(slots_.size());
-  for (std::size_t index = 0; index < slots_.size(); ++index) {
-    Slot& each = slots_[index];
-    if (each.kind == OutcomeKind::pending || each.read) continue;
-    settled[index].payload = std::move(each.payload);
-    settled[index].kind = each.kind;
-    each.read = true;
-    ++consumed_;
-  }
-  all = Harvest(base_, std::move(settled), std::exchange(failures_, {}));
-  drop_read_prefix();
-  return all;
-}
-
-// The read prefix is erased once it is at least half of what is kept: amortised O(1) per item, memory at most twice what is unread.
-void Job::drop_read_prefix() {
-  while (read_prefix_ - base_ < slots_.size() && slots_[read_prefix_ - base_].read) ++read_prefix_;
-  const std::size_t done = read_prefix_ - base_;
-  if (done < 32 && done < slots_.size()) return;
-  if (done * 2 < slots_.size()) return;
-  slots_.erase(slots_.begin(), slots_.begin() + static_cast<std::ptrdiff_t>(done));
-  base_ = read_prefix_;
+Harvest Job::take_all_single() {
+  Settled settled;
+  if (!take_single(0, settled)) return {};
+  std::vector<OutcomeSlot> slots(1);
+  slots[0].kind = settled.kind;
+  slots[0].payload = std::move(settled.payload);
+  Failures failures;
+  if (settled.failure != OutcomeKind::pending)
+    failures.add(0, {.kind = settled.failure, .attempts = settled.attempts, .report = std::move(settled.report)});
+  return {0, std::move(slots), std::move(failures)};
 }
 
 }  // namespace holdfast::pool

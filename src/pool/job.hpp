@@ -1,122 +1,120 @@
 // What: one user call: its items, the outcome of each, and who waits for it. Every field is guarded by the pool's one mutex
-// (Engine::Impl::mutex) except the id. Made by Engine::submit, kept alive by JobRef.
+// (Engine::Impl::mutex) except the id and the constants. Made by Engine::submit, kept alive by JobRef.
+//
+// Most jobs are single calls, and there may be a million of them unfinished. So a job of one item that is known from the start is one piece of
+// memory: the encoded item lies behind the Job, and its outcome takes the item's place. All else is in ManyItems, for the jobs that have it.
+//
+// Invariant: storage() holds the item while kind_ is pending, and from then on an Outcome: an item is settled once (P1).
 #pragma once
 
-#include <deque>
+#include <atomic>
 #include <memory>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "pool/engine.hpp"
-#include "pool/item_store.hpp"
+#include "pool/job_ref.hpp"
+#include "pool/many_items.hpp"
 #include "pool/waiter.hpp"
-#include "pool/window.hpp"
 
 namespace holdfast::pool {
 
 class Job {
  public:
-  /// Throws std::bad_alloc, as add_items() does.
-  explicit Job(JobRequest&& request);
+  /// Throws std::bad_alloc, as add_items() does. A single small item is copied out of the request's batch, else that is moved from.
+  static JobRef make(JobRequest&& request);
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
 
   JobId id = 0;  // set once, when the scheduler has given it
   const FunctionRef function;
+  WaiterList waiters;  // for outcomes
   const std::uint16_t call_mode;
   const std::uint16_t chunk_flags;  // TaskFrame::flags
-  const bool unordered;
   const bool dispatch;
-  const bool lazy;     // read item by item while it runs (imap); else an open job is only one submitted in slices
-  const bool in_runs;  // read whole, with chunks that are long enough to keep its results in runs
-  const std::uint64_t chunk_size;
-
-  Window window;  // of a lazy job
-  ItemStore items;
-  bool input_open;
-  bool forgotten = false;  // the user dropped the handle: outcomes are counted, payloads dropped
   bool delivered = false;  // dispatch jobs: the callbacks have run
-  bool unlimited = false;  // close() lifts the window
-  std::optional<ItemIndex> first_failure;
-  std::unordered_map<ItemIndex, std::uint32_t> deaths_under;  // runs that ended with the worker's death
-  bool touched = false;                                       // in Impl::touched, to be notified
-  std::uint32_t item_waiters = 0;                             // waiters that want single items
-  WaiterList waiters;                                         // for outcomes
-  WaiterList feeders;                                         // for room in the window
+  bool touched = false;    // in Impl::touched, to be notified
 
-  void add_items(ItemBatch&& batch);
-  /// Frees the encoded items of a job that needs them no more.
-  void drop_items_when_over();
-  std::uint64_t size() const { return in_runs ? runs_->size() : base_ + slots_.size(); }
-  std::uint64_t unsettled() const { return unsettled_; }
+  /// nullptr: a single item.
+  ManyItems* many() { return many_.get(); }
+  const ManyItems* many() const { return many_.get(); }
+  bool lazy() const { return many_ && many_->lazy; }
+  bool in_runs() const { return many_ && many_->in_runs; }
+  bool input_open() const { return many_ && many_->input_open; }
+  bool forgotten() const { return forgotten_; }
+  /// The user dropped the handle: outcomes are counted, payloads dropped.
+  void forget() {
+    forgotten_ = true;
+    if (many_) many_->forgotten = true;
+  }
+  std::uint64_t size() const { return many_ ? many_->size() : 1; }
+  std::uint64_t unsettled() const { return many_ ? many_->unsettled() : std::uint64_t{kind_ == OutcomeKind::pending}; }
   /// All settled and the input closed; for dispatch jobs the callbacks have run too.
-  bool finished() const { return unsettled_ == 0 && !input_open; }
+  bool finished() const { return many_ ? many_->finished() : kind_ != OutcomeKind::pending; }
   bool ready() const { return finished() && (!dispatch || delivered); }
-  /// Room in the window: items that may be taken now. What nobody will read counts as consumed once it is settled.
-  std::uint64_t room() const {
-    if (!window.limited() || unlimited) return UINT64_MAX;
-    const std::uint64_t in_flight = forgotten ? unsettled_ : size() - consumed_ + borrowed_;
-    return in_flight >= window.size() ? 0 : window.size() - in_flight;
+  std::optional<ItemIndex> first_failure() const;
+  bool single_items_wanted() const { return many_ && many_->item_waiters != 0; }
+  void wake_feeders() {
+    if (many_) many_->feeders.wake_all();
   }
   void wake_feeder_if_worth_it() {
-    if (!feeders.empty() && room() >= window.worth_feeding()) feeders.wake_all();
+    if (many_) many_->wake_feeder_if_worth_it();
+  }
+  /// One more run of this item has ended with its worker's death: how many there were.
+  std::uint32_t count_death(ItemIndex item) { return many_ ? ++many_->deaths_under[item] : ++deaths_; }
+
+  /// An unsettled item, to be sent; valid as ItemStore says.
+  StoredItem stored(ItemIndex item) const { return many_ ? many_->items.at(item) : StoredItem{{item_bytes(), size_}, nullptr, size_}; }
+  StoredRun stored_run(ItemIndex item, std::uint64_t most) const {
+    return many_ ? many_->items.run_at(item, most) : StoredRun{.count = 1, .records = {}};
   }
 
-  /// Stores the outcome of a pending item; false = it was settled already (nothing changes: P1).
-  bool settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure);
-  /// settle() for the usual case, done: what a map of a million items does a million times.
+  // As ManyItems has them.
+  bool is_pending(ItemIndex item) const { return many_ ? many_->is_pending(item) : item == 0 && kind_ == OutcomeKind::pending; }
+  bool settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
+    return many_ ? many_->settle(item, kind, std::move(payload), std::move(failure))
+                 : settle_single(item, kind, std::move(payload), std::move(failure));
+  }
   bool settle_done(ItemIndex item, Payload&& payload) {
-    if (lazy || forgotten || in_runs) return settle(item, OutcomeKind::done, std::move(payload), {});
-    if (!is_pending(item)) return false;
-    Slot& found = slots_[item - base_];
-    found.kind = OutcomeKind::done;
-    found.payload = std::move(payload);
-    if (--unsettled_ == 0) drop_items_when_over();
-    return true;
+    return many_ ? many_->settle_done(item, std::move(payload)) : settle_single(item, OutcomeKind::done, std::move(payload), {});
   }
-  /// settle_done() for the results that lie in room_for_run() (jobs with in_runs). Returns how many items were pending.
-  std::uint64_t settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes);
-  MutableByteSpan room_for_run() { return runs_->room(); }
-  bool is_pending(ItemIndex item) const {
-    if (in_runs) return item < runs_->size() && runs_->kind(item) == OutcomeKind::pending;
-    const Slot* found = slot(item);
-    return found != nullptr && found->kind == OutcomeKind::pending;
+  bool settled_unread(ItemIndex item) const {
+    return many_ ? many_->settled_unread(item) : item == 0 && kind_ != OutcomeKind::pending && !read_;
   }
-  /// Moves a settled, unread item out. Read items at the front are freed, so a lazy job stays flat.
-  bool take(ItemIndex item, Settled& out);
-  /// The oldest settled, unread item in completion order (jobs with `unordered`).
-  bool take_any(Settled& out);
-  /// Some of what take_any() (of a job with `unordered`), or take() from `next` on, would give. The reader has them, but has not used them yet:
-  /// they fill the window until he comes back. Takes none where there is no memory for them.
-  void take_more(ItemIndex next, std::vector<Settled>& out);
-  void reader_is_back() {
-    if (std::exchange(borrowed_, 0) != 0) wake_feeder_if_worth_it();
-  }
-  bool any_settled_unread() const { return completion_order_ != nullptr && !completion_order_->empty(); }
-  bool settled_unread(ItemIndex item) const;
-  /// Everything settled and unread, in one move: a million outcomes cost what one costs.
-  Harvest take_all();
+  bool take(ItemIndex item, Settled& out) { return many_ ? many_->take(item, out) : take_single(item, out); }
+  Harvest take_all() { return many_ ? many_->take_all() : take_all_single(); }
 
  private:
-  using Slot = OutcomeSlot;
-  const Slot* slot(ItemIndex item) const {
-    if (item < base_ || item - base_ >= slots_.size()) return nullptr;
-    return &slots_[item - base_];
-  }
-  void settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload);
-  void move_out(ItemIndex item, Slot& slot, Settled& out);
-  void drop_read_prefix();
+  friend class JobRef;
+  /// What is there of a single item once it is settled.
+  struct Outcome {
+    Payload payload;
+    std::unique_ptr<Failure> failure;  // where there is anything to know
+  };
+  static constexpr std::size_t kItemInPlace = 256;  // longer ones are not kept for as long as the result is: they lie by themselves
 
-  // Most jobs are single calls, and there may be a million of them: what they do not need is not even empty, but absent.
-  std::unique_ptr<OutcomeRuns> runs_;  // with in_runs; else
-  std::vector<Slot> slots_;            // of items base_ .. size()-1
-  ItemIndex base_ = 0;                 // items before it are settled and read
-  ItemIndex read_prefix_ = 0;          // items before it are read (>= base_)
-  std::uint64_t unsettled_ = 0;
-  std::uint64_t consumed_ = 0;
-  std::uint64_t borrowed_ = 0;                               // of those consumed: by take_more(), since the reader was here last
-  std::unique_ptr<std::deque<ItemIndex>> completion_order_;  // with unordered
-  Failures failures_;
+  Job(JobRequest& request, std::unique_ptr<ManyItems> many, std::uint32_t size);
+  ~Job();
+  static bool is_single(const JobRequest& request);
+
+  std::byte* storage() { return reinterpret_cast<std::byte*>(this + 1); }
+  const std::byte* storage() const { return reinterpret_cast<const std::byte*>(this + 1); }
+  bool item_apart() const { return size_ > kItemInPlace; }
+  const std::byte* item_bytes() const;
+  Outcome& outcome() { return *std::launder(reinterpret_cast<Outcome*>(storage())); }
+  void free_item();
+  bool settle_single(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure&& failure);
+  bool take_single(ItemIndex item, Settled& out);
+  Harvest take_all_single();
+
+  std::atomic<std::uint32_t> references_{1};
+  const std::uint32_t size_;  // of the single item
+  std::uint32_t deaths_ = 0;  // its runs that ended with the worker's death
+  OutcomeKind kind_;          // its state
+  bool read_ = false;         // its outcome
+  bool forgotten_ = false;
+  const std::unique_ptr<ManyItems> many_;  // constant: which of the two it is needs no mutex
 };
 
 }  // namespace holdfast::pool

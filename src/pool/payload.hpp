@@ -113,8 +113,24 @@ class ItemBatch {
     block_used_ += bytes;
     ++count_;
   }
+  /// As new, with the memory of one small block kept for the next items.
+  void reuse() {
+    packs_.clear();
+    large_.clear();
+    count_ = block_used_ = 0;
+    if (blocks_.size() == 1 && block_size_ <= kKept) return;
+    blocks_.clear();
+    block_size_ = 0;
+  }
   std::uint64_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
+  /// Whether the first item is one of those that fit into the ring, and its bytes.
+  bool is_record() const { return !packs_.empty() && packs_.front().kind == Kind::records; }
+  ByteSpan first_record() const {
+    ByteSpan record;
+    (void)ring::pack::Reader({blocks_[packs_.front().block].get() + packs_.front().offset, packs_.front().size}).next(record);
+    return record;
+  }
   /// On the average; of a batch that is not empty.
   std::size_t bytes_per_item() const {
     std::size_t bytes = block_used_;
@@ -125,6 +141,7 @@ class ItemBatch {
 
  private:
   friend class ItemStore;
+  static constexpr std::size_t kKept = 4096;
   static constexpr std::size_t kPackBytes = 4096;  // small against a ring: a worker starts on the first while the next ones are written
   enum class Kind : std::uint8_t { records, plain, large };
   struct Pack {

@@ -178,7 +178,7 @@ Result<Job> Pool::submit_batch(Batch batch, const JobOptions& options) {
   request.policies = options.policies.value_or(impl_->options.policies);
   auto job = impl_->engine->submit(std::move(request));
   if (!job) return std::move(job).error();
-  return Job(impl_->engine, *std::move(job));
+  return Job(impl_->engine, std::make_shared<pool::JobRef>(*std::move(job)));
 }
 
 Result<Job> Pool::submit(std::span<const std::byte> item, const JobOptions& options) {
@@ -227,11 +227,11 @@ std::optional<std::vector<Outcome>> Job::get_for(std::chrono::nanoseconds timeou
   const Time until = after(sys::now(), timeout);
   for (;;) {
     const Nanos rest = until == kNever ? kForEver : std::max(Nanos{0}, until - sys::now());
-    const pool::Waited waited = engine_->wait_job(job_, rest);
+    const pool::Waited waited = engine_->wait_job(*job_, rest);
     if (waited == pool::Waited::timed_out) return std::nullopt;
     if (waited == pool::Waited::interrupted) continue;
     std::vector<Outcome> outcomes;
-    pool::Harvest harvest = engine_->take_results(job_);
+    pool::Harvest harvest = engine_->take_results(*job_);
     while (harvest.next()) {
       if (harvest.kind() != OutcomeKind::pending) outcomes.push_back(to_outcome(harvest.take()));
     }
@@ -244,7 +244,7 @@ std::vector<Outcome> Job::get() { return *get_for(kForEver); }
 std::optional<Outcome> Job::next() {
   pool::Settled settled;
   for (;;) {
-    const pool::Waited waited = engine_->wait_item(job_, next_, kForEver, settled);
+    const pool::Waited waited = engine_->wait_item(*job_, next_, kForEver, settled);
     if (waited == pool::Waited::ended) return std::nullopt;
     if (waited != pool::Waited::ready) continue;
     ++next_;
@@ -252,8 +252,8 @@ std::optional<Outcome> Job::next() {
   }
 }
 
-bool Job::ready() const { return engine_->unsettled(*job_) == 0; }
-std::size_t Job::size() const { return engine_->job_size(*job_); }
-void Job::cancel(bool kill) { engine_->cancel(job_, 0, engine_->job_size(*job_), kill); }
+bool Job::ready() const { return engine_->unsettled(**job_) == 0; }
+std::size_t Job::size() const { return engine_->job_size(**job_); }
+void Job::cancel(bool kill) { engine_->cancel(*job_, 0, engine_->job_size(**job_), kill); }
 
 }  // namespace holdfast

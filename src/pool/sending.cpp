@@ -79,13 +79,13 @@ void Engine::Impl::commit_dirty() {
 
 void Engine::Impl::send_chunk(const core::Action& action) {
   Worker* worker = find_worker(action.worker);
-  const auto job = jobs.find(action.job);
+  const JobRef* const job = jobs.find(action.job);
   // Neither can be missing by the scheduler's invariant 5; a death in between is reported to it, which takes the chunk back.
-  if (worker == nullptr || job == jobs.end()) return;
+  if (worker == nullptr || job == nullptr) return;
   HF_FAILPOINT(parent_sends);
   ChunkInFlight& chunk = worker->chunks.emplace_back();
   chunk.chunk = action.chunk;
-  chunk.job = job->second;
+  chunk.job = *job;
   chunk.first = action.first;
   chunk.count = static_cast<std::uint32_t>(action.count);
   chunk.end = chunk.count;
@@ -125,13 +125,13 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     mark_dirty(worker);
   }
   while (chunk.pushed < chunk.end) {
-    const StoredRun run = job.items.run_at(chunk.first + chunk.pushed, chunk.end - chunk.pushed);
+    const StoredRun run = job.stored_run(chunk.first + chunk.pushed, chunk.end - chunk.pushed);
     if (run.count > 1) {
       if (!channel.push_items(chunk.chunk, chunk.pushed, run.count, run.records)) return false;
       counts.bytes_sent += run.records.size() - run.count * ring::pack::kPrefix;
       chunk.pushed += run.count;
     } else {
-      if (!push_item(worker, chunk, job.items.at(chunk.first + chunk.pushed))) return false;
+      if (!push_item(worker, chunk, job.stored(chunk.first + chunk.pushed))) return false;
       ++chunk.pushed;
     }
     mark_dirty(worker);

@@ -56,7 +56,7 @@ bool Engine::Impl::drainers_turn(Lock& lock, Job& job, const Ready& ready, Nanos
   // Thousands of results a second for a job that is far from done: nobody needs to hear of each. The flag stays down for a moment, so that
   // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
   const bool napping = much_to_come;
-  if (job.lazy && scheduler.has_idle() && !scheduler.has_ready()) job.window.starves();
+  if (job.lazy() && scheduler.has_idle() && !scheduler.has_ready()) job.many()->window.starves();
   const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
   if (!napping && !spun) bell.drainer_announce();
   drain_ready();
@@ -101,14 +101,14 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
     } else {
       Waiter waiter;
       job.waiters.add(waiter);
-      if (Ready::kSingleItems) ++job.item_waiters;
+      if (Ready::kSingleItems && job.many() != nullptr) ++job.many()->item_waiters;
       sleepers.push_back(&waiter);
       lock.unlock();
       interrupted = waiter.sleep(rest) == sys::FutexWake::interrupted;
       lock.lock();
       std::erase(sleepers, &waiter);
       job.waiters.remove(waiter);
-      if (Ready::kSingleItems) --job.item_waiters;
+      if (Ready::kSingleItems && job.many() != nullptr) --job.many()->item_waiters;
     }
     if (interrupted) {
       const auto now_ready = ready();
@@ -150,7 +150,7 @@ struct JobReady {
   Job& job;
   std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
   bool peek() const { return job.ready(); }
-  bool far_from_ready() const { return job.unsettled() > kFarFromReady && job.chunk_size >= kLongChunk; }
+  bool far_from_ready() const { return job.many() != nullptr && job.unsettled() > kFarFromReady && job.many()->chunk_size >= kLongChunk; }
 };
 
 struct ItemReady {
@@ -159,7 +159,7 @@ struct ItemReady {
   ItemIndex item;
   Settled& out;
   std::optional<Waited> operator()() const {
-    job.reader_is_back();
+    if (ManyItems* many = job.many(); many != nullptr) many->reader_is_back();
     if (job.take(item, out)) {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
@@ -168,13 +168,13 @@ struct ItemReady {
   }
   bool peek() const { return job.settled_unread(item) || will_not_come(); }
   /// Beyond the end, or read before (by another reader, or with all the others by take_results).
-  bool will_not_come() const { return item >= job.size() ? !job.input_open : !job.is_pending(item); }
+  bool will_not_come() const { return item >= job.size() ? !job.input_open() : !job.is_pending(item); }
   static bool far_from_ready() { return false; }
 };
 
 struct AnyReady {
   static constexpr bool kSingleItems = true;
-  Job& job;
+  ManyItems& job;  // a job with `unordered` is one of these
   Settled& out;
   std::optional<Waited> operator()() const {
     job.reader_is_back();
@@ -198,21 +198,23 @@ Waited Engine::wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Set
 }
 
 Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
-  return impl_->wait_for_job(*job, max_sleep, AnyReady{*job, out});
+  return impl_->wait_for_job(*job, max_sleep, AnyReady{*job->many(), out});
 }
 
 void Engine::take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out) {
   const Impl::Lock lock(impl_->mutex);
-  if (!impl_->forked_child) job->take_more(next, out);
+  if (!impl_->forked_child && job->many() != nullptr) job->many()->take_more(next, out);
 }
 
 Waited Engine::wait_window(const JobRef& job, Nanos max_sleep, std::uint64_t& room) {
-  return impl_->wait_for_state(job->feeders, max_sleep, [&]() -> std::optional<Waited> {
-    if (!job->input_open || impl_->ended || impl_->work_is_over()) return Waited::ended;
-    job->window.widen_if_starving();
-    room = job->room();
-    if (room >= job->window.worth_feeding()) return Waited::ready;
-    job->window.blocks();
+  ManyItems* const items = job->many();
+  if (items == nullptr) return Waited::ended;
+  return impl_->wait_for_state(items->feeders, max_sleep, [&]() -> std::optional<Waited> {
+    if (!items->input_open || impl_->ended || impl_->work_is_over()) return Waited::ended;
+    items->window.widen_if_starving();
+    room = items->room();
+    if (room >= items->window.worth_feeding()) return Waited::ready;
+    items->window.blocks();
     return std::nullopt;
   });
 }

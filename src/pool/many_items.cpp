@@ -1,0 +1,160 @@
+// What: see many_items.hpp.
+#include "pool/many_items.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace holdfast::pool {
+
+namespace {
+constexpr std::uint64_t kLongChunk = 16;    // shorter ones: a run is a record or a few, and costs more than their slots
+constexpr std::uint64_t kBatch = 64;        // items that a reader takes at once, at most
+constexpr std::uint64_t kLeast = 8;         // fewer are not worth it: what is borrowed keeps the feeder waiting
+constexpr std::uint64_t kPartOfWindow = 4;  // and not more than this part of it, or the feeder would wait for him
+}  // namespace
+
+ManyItems::ManyItems(JobRequest&& request)
+    : unordered(request.unordered),
+      lazy(request.open && request.window != 0),
+      in_runs(request.whole && request.chunk_size >= kLongChunk),
+      chunk_size(request.chunk_size),
+      window(request.window, request.widest, request.chunk_size),
+      input_open(request.open),
+      runs_(in_runs ? std::make_unique<OutcomeRuns>() : nullptr),
+      completion_order_(unordered ? std::make_unique<std::deque<ItemIndex>>() : nullptr) {
+  add_items(std::move(request.items));
+}
+
+void ManyItems::add_items(ItemBatch&& batch) {
+  const std::uint64_t added = batch.count();
+  if (in_runs)
+    runs_->grow(added);
+  else
+    slots_.resize(slots_.size() + added);
+  if (lazy && added != 0) window.saw(batch.bytes_per_item());
+  items.append(std::move(batch));
+  unsettled_ += added;
+}
+
+bool ManyItems::settled_unread(ItemIndex item) const {
+  const Slot* found = slot(item);
+  return found != nullptr && found->kind != OutcomeKind::pending && !found->read;
+}
+
+bool ManyItems::settle(ItemIndex item, OutcomeKind kind, Payload&& payload, Failure failure) {
+  if (!is_pending(item)) return false;
+  --unsettled_;
+  if (kind != OutcomeKind::done && kind != OutcomeKind::skipped && !first_failure) first_failure = item;
+  if (failure.kind != OutcomeKind::pending && !forgotten) failures_.add(item, std::move(failure));
+  if (in_runs)
+    runs_->settle(item, kind, forgotten ? Payload{} : std::move(payload));
+  else
+    settle_slot(item, kind, std::move(payload));
+  if (lazy)
+    items.settled(item, 1);  // else the bytes go all at once, with the job's last item
+  else
+    drop_items_when_over();
+  return true;
+}
+
+void ManyItems::settle_slot(ItemIndex item, OutcomeKind kind, Payload&& payload) {
+  Slot& found = slots_[item - base_];
+  found.kind = kind;
+  if (forgotten) {
+    found.read = true;
+    drop_read_prefix();
+    return;
+  }
+  if (lazy) window.saw(payload.bytes().size());
+  found.payload = std::move(payload);
+  if (unordered) completion_order_->push_back(item);
+}
+
+std::uint64_t ManyItems::settle_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
+  const std::uint64_t settled = runs_->settle_run(first, count, bytes);
+  if (forgotten) (void)runs_->take_payloads();
+  unsettled_ -= settled;
+  drop_items_when_over();
+  return settled;
+}
+
+void ManyItems::drop_items_when_over() {
+  if (finished()) items = ItemStore{};
+}
+
+void ManyItems::move_out(ItemIndex item, Slot& found, Settled& out) {
+  out.item = item;
+  out.kind = found.kind;
+  out.payload = std::move(found.payload);
+  found.read = true;
+  ++consumed_;
+  if (found.kind == OutcomeKind::done) return;
+  failures_.take_into(out);
+}
+
+bool ManyItems::take(ItemIndex item, Settled& out) {
+  if (!settled_unread(item)) return false;
+  move_out(item, slots_[item - base_], out);
+  drop_read_prefix();
+  return true;
+}
+
+bool ManyItems::take_any(Settled& out) {
+  while (any_settled_unread()) {
+    const ItemIndex item = completion_order_->front();
+    completion_order_->pop_front();
+    if (take(item, out)) return true;
+  }
+  return false;
+}
+
+void ManyItems::take_more(ItemIndex next, std::vector<Settled>& out) {
+  const std::uint64_t most = window.limited() ? std::min(kBatch, window.size() / kPartOfWindow) : kBatch;
+  if (most < kLeast) return;
+  try {
+    out.reserve(out.size() + most);
+  } catch (const std::bad_alloc&) { return; }
+  for (std::uint64_t taken = 0; taken < most; ++taken, ++borrowed_) {
+    Settled settled;
+    if (unordered ? !take_any(settled) : !take(next + taken, settled)) return;
+    out.push_back(std::move(settled));
+  }
+}
+
+Harvest ManyItems::take_all() {
+  Harvest all;
+  if (completion_order_) completion_order_->clear();
+  if (in_runs) return {unsettled_ == 0 ? std::exchange(*runs_, {}) : runs_->take_payloads(), std::exchange(failures_, {})};
+  if (unsettled_ == 0) {
+    consumed_ = size();
+    all = Harvest(base_, std::exchange(slots_, {}), std::exchange(failures_, {}));
+    base_ = read_prefix_ = base_ + all.size();
+    return all;
+  }
+  // Some are pending (a handle dropped in the middle): the settled ones are moved one by one, the others stay.
+  std::vector<OutcomeSlot> settled(slots_.size());
+  for (std::size_t index = 0; index < slots_.size(); ++index) {
+    Slot& each = slots_[index];
+    if (each.kind == OutcomeKind::pending || each.read) continue;
+    settled[index].payload = std::move(each.payload);
+    settled[index].kind = each.kind;
+    each.read = true;
+    ++consumed_;
+  }
+  all = Harvest(base_, std::move(settled), std::exchange(failures_, {}));
+  drop_read_prefix();
+  return all;
+}
+
+// The read prefix is erased once it is at least half of what is kept: amortised O(1) per item, memory at most twice what is unread.
+void ManyItems::drop_read_prefix() {
+  while (read_prefix_ - base_ < slots_.size() && slots_[read_prefix_ - base_].read) ++read_prefix_;
+  const std::size_t done = read_prefix_ - base_;
+  if (done < 32 && done < slots_.size()) return;
+  if (done * 2 < slots_.size()) return;
+  slots_.erase(slots_.begin(), slots_.begin() + static_cast<std::ptrdiff_t>(done));
+  base_ = read_prefix_;
+}
+
+}  // namespace holdfast::pool
