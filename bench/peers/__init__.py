@@ -15,7 +15,7 @@ DEFAULT_PEERS = (HOLDFAST, STANDARD, EXECUTOR)
 
 # name: the module of the pool, the module of this package that adapts it, the adapter
 _PEERS = {
-    HOLDFAST: ("holdfast", "pools", "HoldfastPeer"),
+    HOLDFAST: ("holdfast._pool", "pools", "HoldfastPeer"),  # holdfast itself loads its parts when they are asked for
     STANDARD: ("multiprocessing.pool", "pools", "StandardPeer"),
     EXECUTOR: ("concurrent.futures", "executors", "StandardExecutor"),
     "loky": ("loky", "executors", "LokyExecutor"),

@@ -175,26 +175,26 @@ void watch_stalls(Enrolment& worker, double after_s, PyObject* dump) {
   worker.watcher->watch_stalls(std::move(charge));
 }
 
-// worker_run(capsule, describe, is_from_handler or None, stall_warning or 0.0, dump_traceback, soft_timeout_error) -> exit code: says ready,
-// works until the end.
+// worker_run(capsule, prepare, describe, is_from_handler or None, stall_warning or 0.0, dump_traceback) -> exit code: says ready, works until
+// the end.
 PyObject* worker_run(PyObject*, PyObject* arguments) {
   PyObject* capsule = nullptr;
+  PyObject* prepare = nullptr;
   PyObject* describe = nullptr;
   PyObject* is_from_handler = nullptr;
   double stall_warning = 0;
   PyObject* dump = nullptr;
-  PyObject* soft_error = nullptr;
-  if (!PyArg_ParseTuple(arguments, "OOOdOO:worker_run", &capsule, &describe, &is_from_handler, &stall_warning, &dump, &soft_error))
+  if (!PyArg_ParseTuple(arguments, "OOOOdO:worker_run", &capsule, &prepare, &describe, &is_from_handler, &stall_warning, &dump))
     return nullptr;
   Enrolment* worker = enrolment_of(capsule);
   if (worker == nullptr) return nullptr;
   auto mark = sys::ForkMark::create();
   if (!mark.ok()) return set_error(mark.error());
-  SoftLimit* soft_limit = SoftLimit::make(*worker->channel, soft_error);
+  SoftLimit* soft_limit = SoftLimit::make(*worker->channel);
   if (soft_limit == nullptr) return nullptr;
   if (auto ready = worker::report_ready(*worker); !ready.ok()) return set_error(ready.error());
   if (stall_warning > 0) watch_stalls(*worker, stall_warning, dump);
-  PythonRunner runner(describe, is_from_handler, *soft_limit);
+  PythonRunner runner(prepare, describe, is_from_handler, *soft_limit);
   const int code = worker::TaskLoop(*worker, runner, std::move(mark).value()).run();
   if (code != 0 || worker->channel->cancelled() || !worker->channel->closed()) worker->watcher->exit_at_latest(kLeaveLimit, code);
   return PyLong_FromLong(code);

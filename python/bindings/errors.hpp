@@ -8,7 +8,7 @@
 
 namespace holdfast::python {
 
-/// A class of holdfast._errors by name, borrowed and cached; nullptr with an error set when it cannot be imported.
+/// A class of holdfast._errors, or one of the functions that make errors, by name, borrowed; nullptr with an error set when it cannot be imported.
 PyObject* error_class(const char* name);
 
 /// Sets the exception that an engine Error stands for: closed -> ValueError("Pool not running"), broken -> PoolBrokenError,

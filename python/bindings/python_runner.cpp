@@ -97,6 +97,7 @@ void put_raised(const Raised& raised, std::vector<std::byte>& into) {
 PythonRunner::~PythonRunner() {
   release();
   for (auto& entry : functions_) Py_XDECREF(entry.second.callable);
+  Py_XDECREF(prepare_);
   Py_DECREF(describe_);
   Py_XDECREF(is_from_handler_);
 }
@@ -312,6 +313,14 @@ void PythonRunner::release() {
   Py_CLEAR(arguments_);
   Py_CLEAR(result_);
   if (raised_.capacity() > 2 * ring::kInlineLimit) std::vector<std::byte>().swap(raised_);
+}
+
+void PythonRunner::prepare() {
+  if (prepare_ == nullptr) return;
+  const Shield shield(/*wanted=*/true);  // it is an import: no handler is to raise in the middle of it
+  Py_XDECREF(PyObject_CallNoArgs(prepare_));
+  PyErr_Clear();  // whoever needs it will try again, and say why it cannot be had
+  Py_CLEAR(prepare_);
 }
 
 IdleAnswer PythonRunner::check_signals() {

@@ -24,13 +24,15 @@ namespace holdfast::python {
 
 class PythonRunner : public worker::Runner {
  public:
-  /// `describe`: holdfast._worker.describe(exception, phase, result, reason) -> (object to pickle, type name, repr, traceback text);
+  /// `prepare`: holdfast._worker.prepare(), loads what describe() needs.
+  /// `describe`: holdfast._describe.describe(exception, phase, result, reason) -> (object to pickle, type name, repr, traceback text);
   /// asked a second time with the `reason` when the first object could not be pickled.
-  /// `is_from_handler`: holdfast._worker.is_from_handler(exception, interrupted) -> bool, or None: an exception for which it says so ends the
+  /// `is_from_handler`: holdfast._describe.is_from_handler(exception, interrupted) -> bool, or None: an exception for which it says so ends the
   /// worker, once it was told.
   /// `soft_limit` outlives it.
-  PythonRunner(PyObject* describe, PyObject* is_from_handler, SoftLimit& soft_limit)
-      : describe_(Py_NewRef(describe)),
+  PythonRunner(PyObject* prepare, PyObject* describe, PyObject* is_from_handler, SoftLimit& soft_limit)
+      : prepare_(Py_NewRef(prepare)),
+        describe_(Py_NewRef(describe)),
         is_from_handler_(is_from_handler == Py_None ? nullptr : Py_NewRef(is_from_handler)),
         soft_limit_(soft_limit) {}
   /// With the GIL.
@@ -43,6 +45,7 @@ class PythonRunner : public worker::Runner {
   void write_large(std::byte* to) override;
   void release() override;
   worker::IdleAnswer check_signals() override;
+  void prepare() override;
   void wait_begin() override { saved_ = PyEval_SaveThread(); }
   void wait_end() override { PyEval_RestoreThread(saved_); }
   void flush_in_forked_child() override;
@@ -68,6 +71,7 @@ class PythonRunner : public worker::Runner {
   worker::RunAnswer raised_answer(const std::vector<std::byte>& payload);
   void yield_now_and_then();
 
+  PyObject* prepare_;  // until it was called
   PyObject* describe_;
   PyObject* is_from_handler_;  // nullptr: nobody asks
   SoftLimit& soft_limit_;

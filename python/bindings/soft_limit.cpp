@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "errors.hpp"
 #include "sys/signals.hpp"
 
 namespace holdfast::python {
@@ -12,10 +13,10 @@ constexpr const char* kCapsule = "holdfast._core.SoftLimit";
 
 }  // namespace
 
-SoftLimit* SoftLimit::make(ring::WorkerChannel& channel, PyObject* make_error) {
+SoftLimit* SoftLimit::make(ring::WorkerChannel& channel) {
   static PyMethodDef method = {"soft_timeout_handler", on_signal, METH_VARARGS,
                                "Raise SoftTimeoutError in the task that is over its limit."};
-  auto made = std::unique_ptr<SoftLimit>(new SoftLimit(channel, make_error));
+  auto made = std::unique_ptr<SoftLimit>(new SoftLimit(channel));
   // No destructor: it must work until _exit (see bind_worker.cpp).
   PyObject* capsule = PyCapsule_New(made.get(), kCapsule, nullptr);
   made->handler_ = capsule == nullptr ? nullptr : PyCFunction_New(&method, capsule);
@@ -42,6 +43,9 @@ bool SoftLimit::in_place() const {
 }
 
 bool SoftLimit::install() {
+  // Here, and not in the handler: an import in the middle of another one, the task's, can find a module half made.
+  if (make_error_ == nullptr) make_error_ = Py_XNewRef(error_class("soft_timeout_error"));
+  if (make_error_ == nullptr) return false;
   const int free_signal = sys::free_realtime_signal();
   if (free_signal == 0) {
     PyErr_SetString(PyExc_RuntimeError, "soft_timeout: this program uses every real-time signal, and one is needed");

@@ -18,9 +18,8 @@ namespace holdfast::python {
 
 class SoftLimit {
  public:
-  /// Lives as long as the process, as `channel` does: the handler may be called until then. `make_error(seconds)` -> the exception to raise.
-  /// nullptr: a Python error is set. With the GIL.
-  static SoftLimit* make(ring::WorkerChannel& channel, PyObject* make_error);
+  /// Lives as long as the process, as `channel` does: the handler may be called until then. nullptr: a Python error is set. With the GIL.
+  static SoftLimit* make(ring::WorkerChannel& channel);
 
   /// From here on the item is interrupted when its limit is over. False: a Python error is set, of the handler's (no signal is free), or out of
   /// another handler of the program, which ran now.
@@ -30,14 +29,14 @@ class SoftLimit {
   bool told() const { return told_; }  // the last item was interrupted
 
  private:
-  SoftLimit(ring::WorkerChannel& channel, PyObject* make_error) : channel_(channel), make_error_(Py_NewRef(make_error)) {}
+  explicit SoftLimit(ring::WorkerChannel& channel) : channel_(channel) {}
   bool find_functions();
   bool in_place() const;
   bool install();
   static PyObject* on_signal(PyObject* self, PyObject* arguments);
 
   ring::WorkerChannel& channel_;
-  PyObject* make_error_;
+  PyObject* make_error_ = nullptr;  // make_error(seconds) -> the exception to raise; there before the first item with a limit
   PyObject* handler_ = nullptr;
   PyObject* get_signal_ = nullptr;  // of the C module: its Python wrappers would run bytecode of theirs
   PyObject* set_signal_ = nullptr;

@@ -19,25 +19,28 @@ if not _sys.platform.startswith("linux"):
         "Use multiprocessing.Pool here, or run under Linux."
     )
 
-from ._errors import (
-    CancelledError,
-    HoldfastError,
-    OutOfMemoryError,
-    PoolAbortedError,
-    PoolBrokenError,
-    PoolTerminatedError,
-    ResultDecodeError,
-    SoftTimeoutError,
-    SubProcessKilledException,
-    Task,
-    TaskTimeoutError,
-    WorkerDiedError,
-)
-from ._options import Retry
-from ._pool import Pool
-from ._report import ExitReport
-from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult, StallWarning
-from ._safepool import SafePool
+# What a name needs is loaded when it is first asked for: the processes that a pool starts import this package, too, and need little of it.
+TYPE_CHECKING = False  # not typing's, for the same reason
+if TYPE_CHECKING:
+    from ._errors import (
+        CancelledError,
+        HoldfastError,
+        OutOfMemoryError,
+        PoolAbortedError,
+        PoolBrokenError,
+        PoolTerminatedError,
+        ResultDecodeError,
+        SoftTimeoutError,
+        SubProcessKilledException,
+        Task,
+        TaskTimeoutError,
+        WorkerDiedError,
+    )
+    from ._options import Retry
+    from ._pool import Pool
+    from ._report import ExitReport
+    from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult, StallWarning
+    from ._safepool import SafePool
 
 __version__ = "0.1.0"
 
@@ -64,3 +67,25 @@ __all__ = [
     "TaskTimeoutError",
     "WorkerDiedError",
 ]
+
+_MODULES = {
+    "ExitReport": "_report",
+    "Pool": "_pool",
+    "Retry": "_options",
+    "SafePool": "_safepool",
+    **dict.fromkeys(("AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", "StallWarning"), "_results"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_MODULES.get(name, '_errors')}"), name)
+    globals()[name] = value  # asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -140,10 +140,10 @@ def worker_unblock(handle: object, /) -> None: ...
 def worker_init_failed(handle: object, text: str, /) -> None: ...
 def worker_run(
     handle: object,
+    prepare: Callable[[], None],
     describe: Callable[..., Any],
     is_from_handler: Callable[[BaseException, bool], bool] | None,
     stall_warning: float,
     dump_traceback: Callable[[int, bool], None],
-    soft_timeout_error: Callable[[float], BaseException],
     /,
 ) -> int: ...

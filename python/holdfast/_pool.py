@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import util
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
-from . import _core, _services
+from . import _core, _errors, _services  # noqa: F401  # _errors: the news of a death must not wait for an import
 from ._handles import HandleList, WorkerHandle
 from ._options import CallOptions, OnFailure, PoolOptions, Retry, check_seconds
 from ._report import ExitReport

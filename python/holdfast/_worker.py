@@ -4,6 +4,9 @@ A worker is born in one of two ways (``_zygote.py``): forked from the zygote (st
 by it (spawn). Either way it first enrols (``_core.worker_enrol``), with all signals blocked; then it becomes the process that
 the standard pool's workers are: name, identity, daemon flag, ``parent_process()``, finalizers. Signals come back right
 before the initializer.
+
+A fresh interpreter runs this before its first task, so it imports what each worker needs and nothing else
+(tests/python/test_start_methods.py has the list).
 """
 
 from __future__ import annotations
@@ -11,125 +14,52 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import os
-import signal
 import sys
-import traceback
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from multiprocessing import forkserver, popen_fork, process, reduction, spawn, util
-from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]  # not in typeshed
-from types import FrameType
-from typing import Any
+from multiprocessing import process, reduction, spawn, util
 
 from . import _core
-from ._errors import SoftTimeoutError, soft_timeout_error
 
-__all__ = ["ExecutedWorker", "Plan", "describe", "run_forked"]
+TYPE_CHECKING = False  # not typing's, which a worker need not load
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["ExecutedWorker", "Plan", "run_forked"]
 
 TAG_VARIABLE = "HOLDFAST_WORKER"
 
 # worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, signal mask: as bind_worker.cpp passes it on.
 Seed = tuple[int, int, int, int, int, int, int, str, tuple[int, ...]]
 
-_PHASE_RESULT = 4  # RaisedPhase of raised.hpp
-_PHASE_IDLE = 5
-_NOTE_TEXT_LIMIT = 8192
 
-
-@dataclass
 class Plan:
     """What all workers of one pool have in common. Inherited by fork, or pickled once when the pool opens."""
 
-    process_class: Callable[..., Any]
-    parent_pid: int
-    parent_name: str
-    parent_identity: tuple[int, ...]
-    config: dict[str, Any]
-    identity_base: int
-    initializer: Callable[..., object] | None = None
-    initargs: tuple[Any, ...] = field(default_factory=tuple)
-    recycle_after_async_exception: bool = False
-    stall_warning: float = 0.0  # 0 = never
-
-
-def describe(
-    exception: BaseException, phase: int, result: object, reason: BaseException | None
-) -> tuple[object, str, str, str]:
-    """Return what the parent is sent for *exception*: an object to pickle, and its type name, repr and traceback as text.
-
-    Called by the task loop with signals blocked. *reason* is None at first; when the object could not be pickled this is
-    called again with the error, and returns the standard pool's stand-in, MaybeEncodingError.
-    """
-    kind = type(exception)
-    name = (
-        kind.__qualname__
-        if kind.__module__ in ("builtins", "__main__", "__mp_main__")
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    text = "".join(traceback.format_exception(kind, exception, exception.__traceback__))
-    shown = _safe_repr(exception)
-    if phase == _PHASE_IDLE:
-        return None, name, shown[:_NOTE_TEXT_LIMIT], text[-_NOTE_TEXT_LIMIT:]
-    if phase == _PHASE_RESULT and result is not None:  # None can always be pickled: then it was not the result's fault
-        return MaybeEncodingError(_Shown(shown), _Shown(_safe_repr(result))), name, shown, text
-    if reason is not None:  # the standard pool shows its wrapper's repr here; the exception's own says what happened
-        return MaybeEncodingError(_Shown(_safe_repr(reason)), _Shown(shown)), name, shown, text
-    return ExceptionWithTraceback(exception, exception.__traceback__), name, shown, text
-
-
-def is_from_handler(exception: BaseException, interrupted: bool) -> bool:
-    """Whether *exception*, or one that it replaced, was raised by a signal handler in the middle of other code.
-
-    *interrupted*: the pool has raised a SoftTimeoutError in the task, which is such a one, too.
-
-    A handler's frame is known by its arguments: a signal's number, and the very frame that called it, which no ordinary call passes on.
-    The interpreter's own handler, for SIGINT, has no frame: each KeyboardInterrupt counts.
-    """
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [exception]
-    while queue:
-        error = queue.pop()
-        if error is None or id(error) in seen:
-            continue
-        seen.add(id(error))
-        trace = error.__traceback__
-        while trace is not None:
-            if _is_handler_frame(trace.tb_frame):
-                return True
-            trace = trace.tb_next
-        if isinstance(error, KeyboardInterrupt) or (interrupted and isinstance(error, SoftTimeoutError)):
-            return True
-        queue += (error.__cause__, error.__context__)
-    return False
-
-
-def _is_handler_frame(frame: FrameType) -> bool:
-    if frame.f_back is None:
-        return False
-    values: list[object] = []
-    for value in frame.f_locals.values():
-        values += value if type(value) is tuple else (value,)  # def handler(*args) has both in one
-    return any(value is frame.f_back for value in values) and any(
-        isinstance(value, int) and 0 < value < signal.NSIG for value in values
-    )
-
-
-class _Shown:
-    """Has the given repr: MaybeEncodingError asks for one, and the object's own may raise."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def _safe_repr(value: object) -> str:
-    try:
-        return repr(value)
-    except BaseException:  # a user's __repr__ may raise anything, and the outcome must still be told
-        return object.__repr__(value)
+    def __init__(
+        self,
+        *,
+        process_class: Callable[..., Any],
+        parent_pid: int,
+        parent_name: str,
+        parent_identity: tuple[int, ...],
+        config: dict[str, Any],
+        identity_base: int,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        recycle_after_async_exception: bool,
+        stall_warning: float,
+    ) -> None:
+        """See _zygote.launch(); *stall_warning* 0 = never."""
+        self.process_class = process_class
+        self.parent_pid = parent_pid
+        self.parent_name = parent_name
+        self.parent_identity = parent_identity
+        self.config = config
+        self.identity_base = identity_base
+        self.initializer = initializer
+        self.initargs = initargs
+        self.recycle_after_async_exception = recycle_after_async_exception
+        self.stall_warning = stall_warning
 
 
 def run_forked(plan: Plan | Callable[[], Plan], clear_atexit: bool, seed: Seed) -> int:
@@ -192,7 +122,7 @@ def _live(handle: object, plan: Plan | Callable[[], Plan], seed: Seed) -> int:
         try:
             plan = plan()
         except BaseException:  # whatever an import or an unpickling raises is why this worker cannot start
-            _core.worker_init_failed(handle, traceback.format_exc())
+            _core.worker_init_failed(handle, _text_of_exception())
             return 1
     worker = _make_process(plan, seed[1])
     worker._target = _work
@@ -221,22 +151,47 @@ def _work(handle: object, plan: Plan) -> None:
         if plan.initializer is not None:
             plan.initializer(*plan.initargs)
     except BaseException as error:
-        _core.worker_init_failed(handle, traceback.format_exc())
+        _core.worker_init_failed(handle, _text_of_exception())
         raise SystemExit(error.code if isinstance(error, SystemExit) else 1) from None  # the pool shows the text
     code = _core.worker_run(
         handle,
-        describe,
-        is_from_handler if plan.recycle_after_async_exception else None,
+        prepare,
+        _describe,
+        _is_from_handler if plan.recycle_after_async_exception else None,
         plan.stall_warning,
         faulthandler.dump_traceback,
-        soft_timeout_error,
     )
     if code != 0:
         raise SystemExit(code)
 
 
+def prepare() -> None:
+    """Load what the first exception of a task will need. Called when the worker has been idle for a moment: see _describe.py."""
+    from . import _describe  # noqa: F401
+
+
+def _describe(*arguments: Any) -> tuple[object, str, str, str]:
+    from ._describe import describe
+
+    return describe(*arguments)
+
+
+def _is_from_handler(*arguments: Any) -> bool:
+    from ._describe import is_from_handler
+
+    return is_from_handler(*arguments)
+
+
+def _text_of_exception() -> str:
+    import traceback
+
+    return traceback.format_exc()
+
+
 def _ignore_own_thread() -> None:
     """Filter Python's warning about a fork with threads while the only other thread is our watcher, which never takes a lock."""
+    import warnings
+
     filtered = False
 
     def before_fork() -> None:
@@ -256,8 +211,3 @@ def _ignore_own_thread() -> None:
 
 def _is_ours(entry: tuple[Any, ...]) -> bool:
     return entry[0] == "ignore" and entry[1] is not None and entry[1].pattern.startswith(r"This process \(pid=")
-
-
-def clears_atexit(method: str) -> bool:
-    """Whether this Python's own forked children forget the parent's atexit functions and run their own (3.13 does)."""
-    return hasattr(forkserver if method == "forkserver" else popen_fork, "atexit")

@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import _posixsubprocess
 import functools
-import gc
 import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import context as mp_context
-from multiprocessing import forkserver, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
+from multiprocessing import popen_fork, process, resource_tracker, spawn, util
 from typing import Any, NoReturn
 
-from . import _core, _worker
+from . import _core, _describe, _worker  # noqa: F401  # _describe: forked workers inherit it
+from ._child_pickles import SpawningPopen, pickle_for_child, without_main
+from ._clean_zygote import CleanZygote, Fds, Mask, report_threads
 
 __all__ = ["launch"]
-
-Fds = tuple[int, int, int]  # the zygote's socket, the bell page, a pidfd of the caller
-Mask = tuple[
-    int, ...
-]  # the signals that workers find blocked: the caller's own mask, for while a zygote is launched all are blocked
 
 
 def launch(
@@ -96,38 +92,11 @@ class _Forked:
         """In the child: its whole life."""
         code = 1
         try:
-            _report_threads()
-            run = functools.partial(_worker.run_forked, self._plan, _worker.clears_atexit("fork"))
+            report_threads()
+            run = functools.partial(_worker.run_forked, self._plan, hasattr(popen_fork, "atexit"))
             code = _core.zygote_main(*self._fds, self._mask, run)
         finally:
             os._exit(code)
-
-
-def _report_threads() -> None:
-    """In the zygote: say so when it is no longer alone; a fork copies locks, but not the threads that would release them."""
-    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  # to be counted
-    if threads > 1 and sys.stderr is not None:
-        print(
-            f"holdfast: the process that starts the pool's workers has {threads} threads instead of 1: a function given to "
-            "os.register_at_fork(after_in_child=...), or a module preloaded for forkserver, has started some. A worker can hang on "
-            "a lock that one of them held when the worker was forked; start threads in the initializer instead.",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-class _SpawningPopen:
-    """What multiprocessing's reducers ask for while something is pickled for a new process: descriptors keep their numbers."""
-
-    method = "spawn"
-    DupFd = popen_spawn_posix._DupFd  # what a reducer puts in place of a descriptor
-
-    def __init__(self) -> None:
-        self.fds: list[int] = []
-
-    def duplicate_for_child(self, fd: int) -> int:
-        self.fds.append(fd)
-        return fd
 
 
 def _prepare_clean(
@@ -140,7 +109,7 @@ def _prepare_clean(
     plan_bytes, plan_fds = _pickle_plan(plan, main_by_value)
     zygote = CleanZygote(fds, method, mask, full, plan_bytes, [*plan_fds, tracker_fd])
     with open(message, "wb", closefd=False) as file:
-        file.write(_pickle_for_child(_SpawningPopen(), _without_main(full), zygote))
+        file.write(pickle_for_child(SpawningPopen(), without_main(full), zygote))
     os.lseek(message, 0, os.SEEK_SET)
     command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=message)
     passed = tuple(sorted({*fds, *plan_fds, tracker_fd, message}))
@@ -153,16 +122,12 @@ def _prepare_clean(
     return functools.partial(_posixsubprocess.fork_exec, *arguments)
 
 
-def _without_main(preparation: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in preparation.items() if not key.startswith("init_main")}
-
-
 def _pickle_plan(plan: _worker.Plan, main_by_value: bool) -> tuple[bytes, list[int]]:
     """Pickle the plan, and say which descriptors must go along."""
-    popen = _SpawningPopen()
+    popen = SpawningPopen()
     if not main_by_value:
         try:
-            return _pickle_for_child(popen, plan), popen.fds
+            return pickle_for_child(popen, plan), popen.fds
         except Exception:
             try:
                 return _pickle_plan(plan, main_by_value=True)
@@ -172,97 +137,9 @@ def _pickle_plan(plan: _worker.Plan, main_by_value: bool) -> tuple[bytes, list[i
     from ._codec import CloudForkingPickler
 
     buffer = io.BytesIO()
-    mp_context.set_spawning_popen(popen)  # type: ignore[arg-type]  # it asks for no more than _SpawningPopen has
+    mp_context.set_spawning_popen(popen)  # type: ignore[arg-type]  # it asks for no more than SpawningPopen has
     try:
         CloudForkingPickler(buffer, 5, False, None).dump(plan)  # type: ignore[arg-type]  # None: all in the pickle
     finally:
         mp_context.set_spawning_popen(None)
     return buffer.getvalue(), popen.fds
-
-
-def _pickle_for_child(popen: _SpawningPopen, *objects: object) -> bytes:
-    buffer = io.BytesIO()
-    mp_context.set_spawning_popen(popen)  # type: ignore[arg-type]  # it asks for no more than _SpawningPopen has
-    try:
-        for item in objects:
-            reduction.dump(item, buffer)
-    finally:
-        mp_context.set_spawning_popen(None)
-    return buffer.getvalue()
-
-
-class CleanZygote:
-    """The zygote of forkserver and spawn pools, as it travels to its fresh interpreter (multiprocessing.spawn runs it)."""
-
-    def __init__(
-        self,
-        seed_fds: Fds,
-        method: str,
-        mask: Mask,
-        preparation: dict[str, Any],
-        plan_bytes: bytes,
-        kept_fds: list[int],
-    ) -> None:
-        """Keep what the zygote needs; all descriptors have the same numbers in its process."""
-        self.seed_fds = seed_fds
-        self.method = method
-        self.mask = mask
-        self.preparation = preparation
-        self.plan_bytes = plan_bytes
-        self.kept_fds = kept_fds
-        self.executable = spawn.get_executable()
-        # The names that set_forkserver_preload() was given.
-        self.preload = list(forkserver._forkserver._preload_modules) if method == "forkserver" else []  # type: ignore[attr-defined]
-
-    def _bootstrap(self, parent_sentinel: int) -> int:
-        os.close(parent_sentinel)  # the caller's pidfd is the right one
-        spawn.set_executable(self.executable)
-        for fd in (*self.seed_fds, *self.kept_fds):
-            os.set_inheritable(fd, False)
-        code = 1
-        try:
-            run: Callable[[_worker.Seed], int]
-            if self.method == "spawn":
-                run = self._exec_worker
-            else:
-                self._preload()
-                _report_threads()
-                get_plan = functools.partial(_worker.load_plan, self.preparation, self.plan_bytes)
-                run = functools.partial(_worker.run_forked, get_plan, _worker.clears_atexit("forkserver"))
-            util._flush_std_streams()  # type: ignore[attr-defined]  # what the imports printed, once
-            code = _core.zygote_main(*self.seed_fds, self.mask, run)
-        finally:
-            os._exit(code)
-
-    def _preload(self) -> None:
-        current = process.current_process()
-        for name in self.preload:
-            try:
-                if name == "__main__":
-                    current._inheriting = True  # type: ignore[attr-defined]  # see _worker.load_plan
-                    try:
-                        spawn.prepare(self.preparation)
-                    finally:
-                        del current._inheriting  # type: ignore[attr-defined]  # as above
-                else:
-                    __import__(name)
-            except BaseException:  # a preload only saves time: workers meet the error again and report it
-                pass
-        gc.collect()
-        gc.freeze()  # a collection in a worker must not touch, and so copy, the pages of all this
-
-    def _exec_worker(self, seed: _worker.Seed) -> int:
-        """In the forked child: become the fresh interpreter of a worker."""
-        _core.set_parent_death_kill()
-        os.environ[_worker.TAG_VARIABLE] = seed[7]
-        worker = _worker.ExecutedWorker(seed, self.preparation, self.plan_bytes)
-        message = os.memfd_create("holdfast-spawn")
-        popen = _SpawningPopen()
-        with open(message, "wb", closefd=False) as file:
-            file.write(_pickle_for_child(popen, _without_main(self.preparation), worker))
-        os.lseek(message, 0, os.SEEK_SET)
-        tracker_fd = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]  # set by spawn_main
-        for fd in (*seed[2:6], *self.kept_fds, message):
-            os.set_inheritable(fd, True)
-        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=message)
-        os.execv(command[0], command)

@@ -55,6 +55,8 @@ class Runner {
   /// The last answer was published or given up: what it held may go.
   virtual void release() = 0;
 
+  /// Nothing has come for a moment: what may be needed later, and takes time to load, can be loaded now. Called again and again.
+  virtual void prepare() = 0;
   /// Runs the handlers of signals that have come. Called before each item and around sleeps.
   virtual IdleAnswer check_signals() = 0;
   virtual void wait_begin() = 0;

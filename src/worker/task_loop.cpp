@@ -86,6 +86,7 @@ TaskLoop::Step TaskLoop::idle() {
     runner_.wait_end();
     if (!watchful) worker_.watcher->work();
     if (check_signals() == Step::leave) return Step::leave;
+    if (woke == ring::WorkerChannel::Wake::timed_out) runner_.prepare();
     if (woke != ring::WorkerChannel::Wake::timed_out && woke != ring::WorkerChannel::Wake::interrupted) return Step::go_on;
   }
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys

@@ -1,7 +1,7 @@
 """Fixtures for the tests of the Python package: pools of both classes, and a look for what a test has left behind."""
 
 import gc
-import multiprocessing
+import multiprocessing.resource_tracker
 import threading
 from pathlib import Path
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pool_tasks as tasks
 import pytest
@@ -61,6 +62,22 @@ def test_replacements_are_initialised_too(context):
         os.kill(victim.pid, signal.SIGKILL)
         victim.join()
         assert pool.apply(tasks.get_global) == 7
+
+
+def has_loaded(name):
+    return name in sys.modules
+
+
+def test_an_idle_worker_loads_what_an_exception_will_need():
+    """Not before its first task, and not at the exception either: a task may have used up the descriptors by then."""
+    with holdfast.Pool(1, context="spawn") as pool:
+        pool.apply(os.getpid)
+        assert not pool.apply(has_loaded, ("holdfast._errors",))
+        rest_s = 0.1
+        while not pool.apply(has_loaded, ("holdfast._describe",)):
+            assert rest_s < 20, "not loaded after a rest"
+            time.sleep(rest_s)  # that it is idle for so long is what this is about
+            rest_s *= 2
 
 
 def test_the_context_may_be_a_name():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from holdfast import _core
 
 # The standard pool's inner machinery: nothing of ours calls it, and it needs threads that ours does not have.
 MACHINERY = {
@@ -86,6 +87,9 @@ def test_public_names_exist():
     for name in holdfast.__all__:
         assert getattr(holdfast, name).__doc__
     assert holdfast.__version__
+    assert set(holdfast.__all__) <= set(dir(holdfast))
+    with pytest.raises(AttributeError, match="module 'holdfast' has no attribute 'Poll'"):
+        holdfast.Poll  # noqa: B018  # to be asked for
 
 
 def test_the_stub_names_what_the_extension_has():
@@ -93,11 +97,11 @@ def test_the_stub_names_what_the_extension_has():
     path = Path(holdfast.__file__).resolve().with_name("_core.pyi")
     tree = ast.parse(path.read_text())
     stub = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    module = {name for name in vars(holdfast._core) if not name.startswith("__")}
+    module = {name for name in vars(_core) if not name.startswith("__")}
     assert stub.keys() == module
     for name, node in stub.items():
         if isinstance(node, ast.ClassDef):
-            cls = getattr(holdfast._core, name)
+            cls = getattr(_core, name)
             declared = {item.name for item in node.body if isinstance(item, ast.FunctionDef)} - {
                 "__new__",
                 "__iter__",
@@ -111,6 +115,35 @@ def test_importing_costs_little():
     code = "import sys, holdfast; print(sorted({'cloudpickle', 'numpy', 'asyncio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
+
+
+def loaded_by(statement):
+    """The modules that *statement* loads in a fresh interpreter."""
+    code = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stdout.split())
+
+
+def test_names_are_loaded_when_they_are_asked_for():
+    """The package alone loads nothing; each name, also by a star import, is there all the same, and only what it needs comes along."""
+    assert loaded_by("import holdfast") - {"__future__"} == {"holdfast"}
+    assert loaded_by("from holdfast import ExitReport") & {"holdfast._pool", "holdfast._core"} == set()
+    statement = "from holdfast import *; import holdfast; assert all(globals()[n] is getattr(holdfast, n) for n in holdfast.__all__)"
+    assert "holdfast._pool" in loaded_by(statement)
+
+
+def test_workers_and_zygotes_load_little():
+    """What a fresh interpreter loads before its first task delays that task: each module here costs milliseconds, and no worker needs it."""
+    loaded = loaded_by("import holdfast._clean_zygote, holdfast._child_pickles")
+    assert loaded >= {"holdfast._worker", "holdfast._core", "multiprocessing.spawn"}
+    assert {name for name in loaded if name.startswith("holdfast.")} == {
+        "holdfast._child_pickles",
+        "holdfast._clean_zygote",
+        "holdfast._core",
+        "holdfast._worker",
+    }
+    heavy = "concurrent dataclasses inspect logging multiprocessing.connection multiprocessing.pool shutil tempfile traceback typing"
+    assert loaded & set(heavy.split()) == set()
 
 
 def test_elsewhere_than_on_linux_importing_says_so():
