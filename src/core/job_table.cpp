@@ -62,17 +62,72 @@ Run Job::take_ready(std::uint64_t most) {
   return run;
 }
 
-Job& JobTable::add() {
+/// The next id, with a place for its page.
+JobId JobTable::next_id() {
   const JobId id = next_id_++;
   const std::uint64_t page = id / kPerPage;
   if (pages_.empty()) first_page_ = page;
-  while (page >= first_page_ + pages_.size()) pages_.push_back(std::make_unique<Page>());
-  Page& found = *pages_[page - first_page_];
-  ++found.used;
+  while (page >= first_page_ + pages_.size()) pages_.emplace_back();
+  return id;
+}
+
+Job& JobTable::place(JobId id) {
+  std::unique_ptr<Page>& found = pages_[id / kPerPage - first_page_];
+  if (!found) found = std::make_unique<Page>();
+  ++found->used;
   ++size_;
-  Job& job = found.jobs[id % kPerPage];
+  Job& job = found->jobs[id % kPerPage];
   job.id = id;
   return job;
+}
+
+Job& JobTable::add() { return place(next_id()); }
+
+JobId JobTable::queue_single(std::uint64_t ticket, std::uint32_t policy) {
+  const JobId id = next_id();
+  QueuedSingle& single = singles_.emplace_back();
+  single.id = id;
+  single.ticket = ticket & QueuedSingle::kMostTicket;
+  single.policy = policy & QueuedSingle::kMostPolicy;
+  ++queued_;
+  return id;
+}
+
+const QueuedSingle* JobTable::find_queued(JobId id) const {
+  const auto found =
+      std::lower_bound(singles_.begin(), singles_.end(), id, [](const QueuedSingle& each, JobId wanted) { return each.id < wanted; });
+  return found == singles_.end() || found->id != id || found->gone ? nullptr : &*found;
+}
+
+Job& JobTable::unqueue(JobId id) {
+  auto* const single = const_cast<QueuedSingle*>(singles_.front().id == id ? &singles_.front() : find_queued(id));
+  Job& job = place(id);
+  job.ticket = single->ticket;
+  job.policy = static_cast<std::uint32_t>(single->policy);
+  job.append(1);
+  job.turn_end = 1;
+  single->gone = 1;
+  --queued_;
+  while (!singles_.empty() && singles_.front().gone) singles_.pop_front();
+  return job;
+}
+
+std::deque<QueuedSingle> JobTable::take_queued() {
+  std::erase_if(singles_, [](const QueuedSingle& each) { return each.gone != 0; });
+  queued_ = 0;
+  std::deque<QueuedSingle> taken;
+  taken.swap(singles_);
+  drop_empty_front();
+  return taken;
+}
+
+/// Not those that a queued single may need: they would have to be put back.
+void JobTable::drop_empty_front() {
+  const std::uint64_t needed = singles_.empty() ? ~std::uint64_t{0} : singles_.front().id / kPerPage;
+  while (!pages_.empty() && !pages_.front() && first_page_ < needed) {
+    pages_.pop_front();
+    ++first_page_;
+  }
 }
 
 Job* JobTable::find(JobId id) {
@@ -89,10 +144,7 @@ void JobTable::remove(Job& job) {
   std::unique_ptr<Page>& found = pages_[page - first_page_];
   // The page that is being filled stays, so that one job after the other does not allocate a page each time.
   if (--found->used == 0 && page != next_id_ / kPerPage) found.reset();
-  while (!pages_.empty() && !pages_.front()) {
-    pages_.pop_front();
-    ++first_page_;
-  }
+  drop_empty_front();
 }
 
 void ReadyLine::join(Job& job) {

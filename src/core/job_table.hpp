@@ -6,6 +6,8 @@
 //   waiting    rare->notes[item].waiting: its retry's backoff is running;
 //   in flight  in a chunk that some worker holds.
 // Whatever is in none of these is settled: so a job of a million items costs what a job of one item costs.
+//
+// And a million jobs of one item: those that wait for their first turn behind others are not even a Job, but a QueuedSingle.
 #pragma once
 
 #include <cstdint>
@@ -69,6 +71,16 @@ struct Job {
   Run take_ready(std::uint64_t most);
 };
 
+/// A job of one item, which is closed, has never been sent and has met nothing unusual: all that is to be known of it.
+struct QueuedSingle {
+  static constexpr std::uint64_t kMostPolicy = (1U << 15) - 1;
+  static constexpr std::uint64_t kMostTicket = (std::uint64_t{1} << 48) - 1;
+  JobId id = 0;
+  std::uint64_t ticket : 48 = 0;  // 3 years at 3 million a second
+  std::uint64_t policy : 15 = 0;
+  std::uint64_t gone : 1 = 0;  // a Job by now; the entry goes when it is the first one
+};
+
 /// Jobs by id. Ids are given out in order, so the table is a row of pages, and a page without a job is given back: an old job
 /// that lives on costs its page (64 jobs), not the row since. Job addresses are stable.
 class JobTable {
@@ -77,7 +89,17 @@ class JobTable {
   Job* find(JobId id);
   const Job* find(JobId id) const { return const_cast<JobTable*>(this)->find(id); }
   void remove(Job& job);
-  std::uint64_t size() const { return size_; }
+  std::uint64_t size() const { return size_ + queued_; }
+
+  // Queued singles, in order of ids and of tickets (each is queued with the newest). find() and for_each() do not see them.
+  JobId queue_single(std::uint64_t ticket, std::uint32_t policy);  // the next id
+  bool any_queued() const { return queued_ != 0; }
+  bool is_queued(JobId id) const { return find_queued(id) != nullptr; }
+  const QueuedSingle& first_queued() const { return singles_.front(); }  // not when there is none
+  /// Makes it a Job, with its item ready; not in the line yet. Only of one that is queued.
+  Job& unqueue(JobId id);
+  /// Takes them all out; they are nobody's after this.
+  std::deque<QueuedSingle> take_queued();
   template <class Each>
   void for_each(Each&& each);  // in order of ids; `each` may remove the job it is given
 
@@ -87,8 +109,15 @@ class JobTable {
     Job jobs[kPerPage];  // id 0 = free
     std::uint32_t used = 0;
   };
-  std::deque<std::unique_ptr<Page>> pages_;
-  std::uint64_t first_page_ = 0;  // number of pages_.front(); page n holds the ids [n * 64, n * 64 + 64)
+  JobId next_id();
+  Job& place(JobId id);
+  const QueuedSingle* find_queued(JobId id) const;
+  void drop_empty_front();
+
+  std::deque<std::unique_ptr<Page>> pages_;  // also of queued singles: they may become jobs. A page without a job is nullptr
+  std::uint64_t first_page_ = 0;             // number of pages_.front(); page n holds the ids [n * 64, n * 64 + 64)
+  std::deque<QueuedSingle> singles_;         // the first one is not gone
+  std::uint64_t queued_ = 0;                 // of them that are not gone
   JobId next_id_ = 1;
   std::uint64_t size_ = 0;
 };

@@ -74,10 +74,22 @@ void Scheduler::Impl::settle_failed(Job& job, ItemIndex item, OutcomeKind kind, 
 void Scheduler::Impl::release_if_over(Job& job) {
   if (job.settled != job.items || (job.open && !(ended() && job.forgotten))) return;
   if (job.open) --open_jobs;
-  if (has_time_limit(policies[job.policy])) --limited_jobs;
-  policies.release(job.policy);
+  release_policy(job.policy);
   line.leave(job);
   jobs.remove(job);
+}
+
+void Scheduler::Impl::release_policy(std::uint32_t policy) {
+  if (has_time_limit(policies[policy])) --limited_jobs;
+  policies.release(policy);
+}
+
+/// Also one that is queued: it becomes a Job.
+Job* Scheduler::Impl::find_job(JobId id) {
+  Job* job = jobs.find(id);
+  if (job != nullptr || !jobs.is_queued(id)) return job;
+  line.join(jobs.unqueue(id));
+  return jobs.find(id);
 }
 
 void Scheduler::Impl::settle_everything(OutcomeKind kind) {
@@ -106,6 +118,15 @@ void Scheduler::Impl::settle_everything(OutcomeKind kind) {
     line.leave(job);
     release_if_over(job);
   });
+  for (const QueuedSingle& single : jobs.take_queued()) {
+    Action action;
+    action.kind = Action::Kind::settle;
+    action.settle.job = single.id;
+    action.settle.kind = kind;
+    actions.push_back(action);
+    --unsettled;
+    release_policy(static_cast<std::uint32_t>(single.policy));
+  }
   waiting = {};
   timers = kNever;
 }
@@ -139,14 +160,22 @@ void Scheduler::open(Time now) {
 
 JobId Scheduler::submit(const JobSpec& spec, Time now) {
   Impl& me = *impl_;
+  const std::uint32_t policy = me.policies.acquire(spec.policies);
+  if (has_time_limit(spec.policies)) ++me.limited_jobs;
+  // Something is ready, and no worker has room for it: this one has to wait as well.
+  if (spec.items == 1 && !spec.open && me.any_ready() && !me.ended() && policy <= QueuedSingle::kMostPolicy) {
+    ++me.unsettled;
+    const JobId id = me.jobs.queue_single(me.next_ticket++, policy);
+    me.react(now);
+    return id;
+  }
   Job& job = me.jobs.add();
   const JobId id = job.id;
   job.ticket = me.next_ticket++;
   job.chunk_size = std::max<std::uint64_t>(spec.chunk_size, 1);
-  job.policy = me.policies.acquire(spec.policies);
+  job.policy = policy;
   job.open = spec.open;
   if (spec.open) ++me.open_jobs;
-  if (has_time_limit(spec.policies)) ++me.limited_jobs;
   extend(id, spec.items, now);
   // No items and closed: over at once.
   if (Job* still = me.jobs.find(id)) me.release_if_over(*still);
@@ -155,7 +184,7 @@ JobId Scheduler::submit(const JobSpec& spec, Time now) {
 
 void Scheduler::extend(JobId id, std::uint64_t more_items, Time now) {
   Impl& me = *impl_;
-  Job* job = me.jobs.find(id);
+  Job* job = me.find_job(id);
   if (job == nullptr || more_items == 0) return;
   me.unsettled += more_items;
   if (me.ended()) {  // the race of a feeder with the end: it still gets its one outcome
@@ -185,7 +214,7 @@ void Scheduler::close_input(JobId id, Time now) {
 }
 
 void Scheduler::forget(JobId id) {
-  Job* job = impl_->jobs.find(id);
+  Job* job = impl_->jobs.find(id);  // of a queued single there is nothing to be remembered
   if (job == nullptr) return;
   job->forgotten = true;
   impl_->release_if_over(*job);
@@ -209,7 +238,7 @@ void Scheduler::resize(std::uint32_t workers, Time now) {
 
 void Scheduler::cancel(JobId id, ItemIndex first, std::uint64_t count, bool kill, Time now) {
   Impl& me = *impl_;
-  Job* job = me.jobs.find(id);
+  Job* job = me.find_job(id);
   if (job == nullptr || me.ended() || first >= job->items) return;
   const Run range{first, first + std::min(count, job->items - first)};
   me.cancel_ready(*job, range);
@@ -297,7 +326,7 @@ bool Scheduler::has_actions() const { return !impl_->actions.empty(); }
 Scheduler::PoolState Scheduler::state() const { return impl_->state; }
 std::uint64_t Scheduler::unsettled(JobId id) const {
   const Job* job = impl_->jobs.find(id);
-  return job == nullptr ? 0 : job->unsettled();
+  return job != nullptr ? job->unsettled() : std::uint64_t{impl_->jobs.is_queued(id)};
 }
 std::uint64_t Scheduler::unsettled_in_all() const { return impl_->unsettled; }
 std::uint32_t Scheduler::live_workers() const { return static_cast<std::uint32_t>(impl_->workers.size()); }
@@ -307,7 +336,7 @@ Nanos Scheduler::stall_of(WorkerId id) const {
   const WorkerSlot* worker = impl_->find_worker(id);
   return worker == nullptr ? Nanos{0} : impl_->stall(*worker);
 }
-bool Scheduler::has_ready() const { return !impl_->line.empty(); }
+bool Scheduler::has_ready() const { return impl_->any_ready(); }
 Scheduler::Counters Scheduler::counters() const { return impl_->count; }
 
 }  // namespace holdfast::core

@@ -35,7 +35,7 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
 
 // Idle workers come first, then hungry ones in turn, a chunk at a time: few chunks are spread wide, many are stacked deep.
 void Scheduler::Impl::dispatch(Time now) {
-  while (!line.empty()) {
+  while (any_ready()) {
     if (!idle.empty()) {
       send(next_idle(), now);
     } else if (!hungry.empty()) {
@@ -78,8 +78,15 @@ std::uint64_t Scheduler::Impl::chunk_length(const Job& job) const {
   return std::min(length, std::max({share, grain, std::uint64_t{1}}));
 }
 
+/// Whose ticket is the oldest. Only when there is any.
+Job& Scheduler::Impl::first_ready() {
+  if (jobs.any_queued() && (line.empty() || jobs.first_queued().ticket < line.front().ticket))
+    line.join(jobs.unqueue(jobs.first_queued().id));
+  return line.front();
+}
+
 void Scheduler::Impl::send(WorkerSlot& worker, Time now) {
-  Job& job = line.front();
+  Job& job = first_ready();
   const Run run = job.take_ready(chunk_length(job));
   Chunk chunk;
   chunk.id = next_chunk++;
@@ -319,7 +326,7 @@ void Scheduler::Impl::run_timers(Time now) {
       // idle workers (steal); if it is one item, there is nothing to split.
       worker.stalled = true;
       next_scan = Time{0};
-      if (!line.empty()) ask_back(worker, worker.at(0).end - worker.at(0).done == 1 ? 0 : 1);
+      if (any_ready()) ask_back(worker, worker.at(0).end - worker.at(0).done == 1 ? 0 : 1);
     }
     watch(std::min(worker.deadline, worker.soft_deadline));
     refresh(worker);

@@ -69,6 +69,7 @@ struct Scheduler::Impl {
   Counters count{};
 
   bool ended() const { return state != PoolState::running && state != PoolState::closed; }
+  bool any_ready() const { return !line.empty() || jobs.any_queued(); }
   bool all_done() const { return unsettled == 0 && open_jobs == 0; }
   /// How long a worker may sit in one item, or take to begin one, before others get what it holds. Twice as long each time that an item was
   /// taken from it unbegun: where every worker is slower than that to begin (more of them than the machine can run), they would take
@@ -82,6 +83,8 @@ struct Scheduler::Impl {
   void settle_failed(Job& job, ItemIndex item, OutcomeKind kind, OutcomeKind failure, WorkerId worker, std::uint32_t runs);
   void count_settled(Job& job, Run run);
   void release_if_over(Job& job);
+  void release_policy(std::uint32_t policy);
+  Job* find_job(JobId id);
   void settle_everything(OutcomeKind kind);
   void end(PoolEvent event);
   void cancel_ready(Job& job, Run range);
@@ -111,6 +114,7 @@ struct Scheduler::Impl {
   // scheduler_dispatch.cpp
   void refresh(WorkerSlot& worker);  // its places in idle, hungry and stealable, after any change
   void dispatch(Time now);
+  Job& first_ready();
   WorkerSlot& next_idle() const;
   void send(WorkerSlot& worker, Time now);
   std::uint32_t estimate_for(const Job& job) const;

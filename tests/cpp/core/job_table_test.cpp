@@ -2,6 +2,9 @@
 #include "core/job_table.hpp"
 
 #include <algorithm>
+#include <map>
+#include <random>
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -78,6 +81,56 @@ TEST(JobTable, OneJobAfterTheOtherForEver) {
   for (JobId id = 2; id < 10'000; ++id) table.remove(table.add());
   EXPECT_EQ(table.find(1), old);
   EXPECT_EQ(table.size(), 1U);
+}
+
+TEST(JobTable, QueuedSinglesBecomeJobsInAnyOrder) {
+  std::mt19937 random(11);
+  JobTable table;
+  std::map<JobId, std::uint64_t> queued;  // id -> ticket
+  std::set<JobId> living;
+  for (std::uint64_t ticket = 1; ticket < 30'000; ++ticket) {
+    switch (random() % 4) {
+      case 0: queued.emplace(table.queue_single(ticket, 7), ticket); break;
+      case 1: living.insert(table.add().id); break;
+      case 2: {
+        if (queued.empty()) break;
+        auto one = random() % 2 == 0 ? queued.begin() : std::prev(queued.end());
+        if (one == queued.begin()) { EXPECT_EQ(table.first_queued().id, one->first); }
+        const Job& job = table.unqueue(one->first);
+        EXPECT_EQ(job.id, one->first);
+        EXPECT_EQ(job.ticket, one->second);
+        EXPECT_EQ(job.policy, 7U);
+        EXPECT_EQ(job.fresh, (core::Run{0, 1}));
+        EXPECT_EQ(job.unsettled(), 1U);
+        EXPECT_FALSE(table.is_queued(job.id));
+        living.insert(one->first);
+        queued.erase(one);
+        break;
+      }
+      default: {
+        if (living.empty()) break;
+        const auto one = random() % 3 == 0 ? std::prev(living.end()) : living.begin();
+        table.remove(*table.find(*one));
+        EXPECT_EQ(table.find(*one), nullptr);
+        living.erase(one);
+      }
+    }
+    EXPECT_EQ(table.size(), living.size() + queued.size());
+    EXPECT_EQ(table.any_queued(), !queued.empty());
+  }
+  for (const JobId id : living) EXPECT_NE(table.find(id), nullptr);
+  for (const auto& [id, ticket] : queued) {
+    EXPECT_TRUE(table.is_queued(id));
+    EXPECT_EQ(table.find(id), nullptr);
+  }
+  EXPECT_EQ(table.take_queued().size(), queued.size());
+  EXPECT_EQ(table.size(), living.size());
+  EXPECT_FALSE(table.any_queued());
+  table.for_each([&](Job& job) {
+    EXPECT_EQ(living.erase(job.id), 1U);
+    table.remove(job);
+  });
+  EXPECT_TRUE(living.empty());
 }
 
 TEST(ReadyLine, IsInOrderOfTicketsWhoeverComesBack) {

@@ -2,6 +2,7 @@
 // decision that people rely on; random orders are the simulation's business.
 #include "core/scheduler.hpp"
 
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -43,6 +44,62 @@ TEST(SchedulerSending, StartsShallowAndGoesDeepOnlyForTrivialItems) {
     in_flight = slow.sends() - n - 1;
   }
   EXPECT_EQ(in_flight, 1U);  // slow: one at a time
+}
+
+TEST(SchedulerQueue, JobsOfOneItemKeepTheirPlaceAmongOthers) {
+  Pool pool(config(1));
+  std::vector<JobId> jobs;
+  for (std::uint64_t n = 0; n < 40; ++n) jobs.push_back(pool.submit(n % 5 == 3 ? 3 : 1, /*chunk_size=*/3));
+  EXPECT_EQ(pool.scheduler.unsettled_in_all(), 40U + 2 * 8);
+  for (std::size_t n = 0; n < jobs.size(); ++n) EXPECT_EQ(pool.scheduler.unsettled(jobs[n]), n % 5 == 3 ? 3U : 1U);
+  pool.ready_all();
+  for (std::size_t n = 0; n < jobs.size(); ++n) {
+    ASSERT_GT(pool.sends(), n);
+    const Action sent = pool.sent(n);
+    EXPECT_EQ(sent.job, jobs[n]);
+    for (std::uint32_t item = 0; item < sent.count; ++item) EXPECT_EQ(pool.finish(sent, item), Verdict::settle);
+    EXPECT_EQ(pool.scheduler.unsettled(sent.job), 0U);
+  }
+  EXPECT_EQ(pool.scheduler.unsettled_in_all(), 0U);
+}
+
+TEST(SchedulerQueue, OneItemOfManyIsCancelledAndTheOthersAreNot) {
+  Pool pool(config(1));
+  for (int n = 0; n < 5; ++n) pool.submit(1);
+  pool.scheduler.forget(3);
+  pool.scheduler.cancel(4, 0, 1, /*kill=*/false, pool.now);
+  pool.pull();
+  ASSERT_EQ(pool.of(Kind::settle).size(), 1U);
+  EXPECT_EQ(pool.of(Kind::settle)[0].settle.job, 4U);
+  EXPECT_EQ(pool.of(Kind::settle)[0].settle.kind, OutcomeKind::cancelled);
+  EXPECT_EQ(pool.scheduler.unsettled(4), 0U);
+  pool.ready_all();
+  std::vector<JobId> sent;
+  for (std::size_t n = 0; n < pool.sends(); ++n) {
+    sent.push_back(pool.sent(n).job);
+    pool.finish(pool.sent(n), 0);
+  }
+  EXPECT_EQ(sent, (std::vector<JobId>{1, 2, 3, 5}));
+}
+
+TEST(SchedulerQueue, TerminateSettlesWhatIsQueued) {
+  Pool pool(config(1));
+  Policies limited;
+  limited.task_timeout = 1s;
+  for (int n = 0; n < 5; ++n) pool.submit(1, 1, n == 4 ? limited : Policies{});
+  EXPECT_TRUE(pool.scheduler.has_time_limits());
+  pool.scheduler.terminate(pool.now);
+  pool.pull();
+  std::set<JobId> settled;
+  for (const Action& action : pool.of(Kind::settle)) {
+    EXPECT_EQ(action.settle.kind, OutcomeKind::terminated);
+    EXPECT_EQ(action.settle.count, 1U);
+    EXPECT_TRUE(settled.insert(action.settle.job).second);
+  }
+  EXPECT_EQ(settled.size(), 5U);
+  EXPECT_EQ(pool.scheduler.unsettled_in_all(), 0U);
+  EXPECT_FALSE(pool.scheduler.has_time_limits());
+  EXPECT_FALSE(pool.scheduler.has_ready());
 }
 
 TEST(SchedulerSending, NeverMoreChunksInFlightThanTheRingHasSlots) {
