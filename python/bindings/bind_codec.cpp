@@ -41,7 +41,9 @@ PyObject* decode_with(PyObject* bytes, const Decoder& decoder) {
   return value;
 }
 
-PyObject* decode_function(PyObject*, PyObject* bytes) { return decode_with(bytes, decode); }
+PyObject* decode_function(PyObject*, PyObject* bytes) {
+  return decode_with(bytes, [](ByteSpan span) { return decode(span); });
+}
 PyObject* decode_guarded_function(PyObject*, PyObject* bytes) {
   AsyncExceptions async;
   PyObject* value = decode_with(bytes, [&](ByteSpan span) { return decode_guarded(span, async); });

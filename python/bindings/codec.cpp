@@ -272,14 +272,14 @@ bool is_by_value(ByteSpan bytes) {
   return !bytes.empty() && (static_cast<Tag>(bytes[0]) == Tag::value_pickle || static_cast<Tag>(bytes[0]) == Tag::value_pickle_buffers);
 }
 
-PyObject* decode(ByteSpan bytes) {
+PyObject* decode(ByteSpan bytes, const BufferOwner& owner) {
   if (bytes.empty()) return malformed("empty");
   const Tag tag = static_cast<Tag>(bytes[0]);
   switch (tag) {
     case Tag::value_pickle:
     case Tag::pickle: return unpickle_plain(bytes.subspan(1));
     case Tag::value_pickle_buffers:
-    case Tag::pickle_buffers: return unpickle_with_buffers(bytes);
+    case Tag::pickle_buffers: return unpickle_with_buffers(bytes, owner);
     case Tag::large_bytes:
     case Tag::large_text8: return decode_large_run(bytes, tag);
     default: break;

@@ -7,7 +7,8 @@
 // Invariants:
 //   1. Subclasses never take the compact code: bool is not int, a str subclass is pickled, so types survive unchanged.
 //   2. decode() trusts no byte (P8): every tag, length, count and depth is checked; nonsense is a ValueError, never a wild read.
-//   3. What decode() returns owns its memory: out-of-band buffers are copied into bytearrays (read-only ones into bytes).
+//   3. What decode() returns owns its memory, out-of-band buffers are copied into bytearrays (read-only ones into bytes); or, where an owner of
+//      the bytes is named, large ones are views (segment_view.hpp) that keep it.
 //   4. An Encoder frees Python references only in clear(), never in its destructor: a daemon thread that is ended inside a call
 //      at the interpreter's exit unwinds through here without the GIL (design.md section 4).
 // Thread safety: everything here needs the GIL; one Encoder belongs to one call.
@@ -22,6 +23,7 @@
 
 #include "base/types.hpp"
 #include "ring/channel.hpp"
+#include "segment_view.hpp"
 
 namespace holdfast::python {
 
@@ -70,7 +72,7 @@ std::size_t encode_int(std::int64_t value, std::byte* room);
 inline constexpr std::size_t kIntRoom = 9;
 
 /// New reference, or nullptr with a Python error set (any BaseException: unpickling runs code).
-PyObject* decode(ByteSpan bytes);
+PyObject* decode(ByteSpan bytes, const BufferOwner& owner = {});
 
 /// decode() of these bytes runs pickle, and so any code; without it no bytecode runs and no signal handler can.
 bool is_pickled(ByteSpan bytes);

@@ -286,8 +286,16 @@ PyObject* malformed(const char* what) {
   return nullptr;
 }
 
-/// The copied out-of-band buffers as a new list; checks every size against the payload.
-PyObject* copy_buffers(ByteSpan payload, std::size_t count, std::size_t at) {
+/// One out-of-band buffer as an object: a view of where it lies, if it is large and may be; else a copy.
+PyObject* buffer_object(ByteSpan bytes, bool read_only, const BufferOwner& owner) {
+  if (owner.memory != nullptr && bytes.size() >= kViewFrom) return view_of_segment(owner, bytes, read_only);
+  const char* from = reinterpret_cast<const char*>(bytes.data());
+  const auto size = static_cast<Py_ssize_t>(bytes.size());
+  return read_only ? PyBytes_FromStringAndSize(from, size) : PyByteArray_FromStringAndSize(from, size);
+}
+
+/// The out-of-band buffers as a new list; checks every size against the payload.
+PyObject* take_buffers(ByteSpan payload, std::size_t count, std::size_t at, const BufferOwner& owner) {
   PyObject* list = PyList_New(static_cast<Py_ssize_t>(count));
   if (list == nullptr) return nullptr;
   for (std::size_t i = 0; i < count; ++i) {
@@ -298,14 +306,12 @@ PyObject* copy_buffers(ByteSpan payload, std::size_t count, std::size_t at) {
       Py_DECREF(list);
       return malformed("a buffer reaches beyond the end");
     }
-    const char* from = reinterpret_cast<const char*>(payload.data() + at);
-    PyObject* copy = load_u64(entry + 8) == 1 ? PyBytes_FromStringAndSize(from, static_cast<Py_ssize_t>(size))
-                                              : PyByteArray_FromStringAndSize(from, static_cast<Py_ssize_t>(size));
-    if (copy == nullptr) {
+    PyObject* buffer = buffer_object(payload.subspan(at, size), load_u64(entry + 8) == 1, owner);
+    if (buffer == nullptr) {
       Py_DECREF(list);
       return nullptr;
     }
-    PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), copy);
+    PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), buffer);
     at += size;
   }
   return list;
@@ -413,7 +419,7 @@ PyObject* unpickle_plain(ByteSpan pickle) {
   return value;
 }
 
-PyObject* unpickle_with_buffers(ByteSpan payload) {
+PyObject* unpickle_with_buffers(ByteSpan payload, const BufferOwner& owner) {
   const Imports* known = imports();
   if (known == nullptr) return nullptr;
   if (payload.size() < kHeader) return malformed("cut short");
@@ -422,7 +428,7 @@ PyObject* unpickle_with_buffers(ByteSpan payload) {
   const std::uint64_t pickle_size = load_u64(payload.data() + 8);
   const std::size_t table = kHeader + kPerBuffer * static_cast<std::size_t>(count);
   if (table > payload.size() || pickle_size > payload.size() - table) return malformed("its pickle reaches beyond the end");
-  PyObject* buffers = copy_buffers(payload, count, table + pickle_size);
+  PyObject* buffers = take_buffers(payload, count, table + pickle_size, owner);
   if (buffers == nullptr) return nullptr;
   PyObject* view = memory_view(payload.subspan(table, pickle_size));
   PyObject* value = nullptr;

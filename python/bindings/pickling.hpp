@@ -8,13 +8,17 @@
 #include "python.hpp"
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/types.hpp"
+#include "segment_view.hpp"
 
 namespace holdfast::python {
 
 inline constexpr std::size_t kBufferAlignment = 64;  // cache line: as allocators of array libraries give it
 inline constexpr Py_ssize_t kOutOfBandLimit = 1024;  // smaller buffers are cheaper inside the pickle
+/// From here on a buffer is read where it lies, when that is allowed: a copy would go to fresh pages (malloc's mmap threshold).
+inline constexpr std::uint64_t kViewFrom = 128 * 1024;
 
 /// The pickled form of one object, held as references: bytes pieces of the pickle and PickleBuffer objects.
 struct Pickled {
@@ -35,7 +39,7 @@ void sink_release(PyObject* sink);
 
 /// pickle.loads of the body of a payload; new reference or nullptr with an error.
 PyObject* unpickle_plain(ByteSpan pickle);
-PyObject* unpickle_with_buffers(ByteSpan payload);
+PyObject* unpickle_with_buffers(ByteSpan payload, const BufferOwner& owner);
 
 void forget_cached_picklers();
 

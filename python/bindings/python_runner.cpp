@@ -143,7 +143,7 @@ RunAnswer PythonRunner::run(const worker::ItemCall& item) {
   if (function->callable == nullptr) return raised_answer(function->raised);
   {
     const Shield shield(is_pickled(item.payload));
-    arguments_ = decode(item.payload);
+    arguments_ = decode(item.payload, {.memory = item.memory});
     if (arguments_ == nullptr) return raised(RaisedPhase::arguments);
   }
   encoder_.allow_by_value(function->by_value || is_by_value(item.payload));
@@ -307,11 +307,15 @@ void PythonRunner::write_large(std::byte* to) {
   }
 }
 
-void PythonRunner::release() {
+void PythonRunner::release_arguments() {
   encoder_.clear();
   large_raised_ = nullptr;
   Py_CLEAR(arguments_);
   Py_CLEAR(result_);
+}
+
+void PythonRunner::release() {
+  release_arguments();
   if (raised_.capacity() > 2 * ring::kInlineLimit) std::vector<std::byte>().swap(raised_);
 }
 

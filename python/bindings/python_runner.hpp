@@ -5,7 +5,8 @@
 //      note, or the worker's end (SystemExit out of a call or a handler): nothing propagates (P7).
 //   2. Signals are blocked while pickle runs, so no handler raises in the middle of it. The compact code runs no bytecode, so the two
 //      system calls are saved there. A handler that became due during the call runs before the result is encoded: it is that item's.
-//   3. Arguments and result are let go in release(), after the result was published: a slow __del__ delays nobody.
+//   3. Arguments and result are let go in release(), after the result was published: a slow __del__ delays nobody. But before it where the
+//      arguments are views of a buffer, which the pool may use again from then on.
 // One thread, with the GIL, except between wait_begin() and wait_end(). Callers: bind_worker.cpp.
 #pragma once
 
@@ -43,6 +44,7 @@ class PythonRunner : public worker::Runner {
   worker::RunAnswer run(const worker::ItemCall& call) override;
   worker::RunAnswer failed(std::string_view why, int err_no, bool result_phase) override;
   void write_large(std::byte* to) override;
+  void release_arguments() override;
   void release() override;
   worker::IdleAnswer check_signals() override;
   void prepare() override;

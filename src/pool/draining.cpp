@@ -104,6 +104,7 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame,
     worker.report.detail = "a result for an item that the worker does not own";
     return false;
   }
+  if (frame.argument_kept && !argument_kept(worker, chunk, frame.item)) return false;
   auto payload = open_payload(worker, frame.payload);
   if (!payload) {
     worker.report.detail = payload.error().message();
@@ -132,6 +133,17 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame,
   ++chunk->answered;
   if (chunk->job->settle_done(chunk->first + frame.item, *std::move(payload))) ++run.settled;
   return chunk->answered < chunk->end || close_run(worker, run, now);
+}
+
+/// A task holds on to its argument, whose pages are the worker's own now: to be used there again the buffer must be sent again.
+bool Engine::Impl::argument_kept(Worker& worker, const ChunkInFlight* chunk, std::uint32_t item) {
+  const ring::SharedBuffer* buffer = chunk == nullptr ? nullptr : chunk->lent_for(item);
+  if (buffer == nullptr) {
+    worker.report.detail = "an argument is kept that came in no buffer";
+    return false;
+  }
+  worker.buffers.erase(buffer->id());
+  return true;
 }
 
 bool Engine::Impl::accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now) {

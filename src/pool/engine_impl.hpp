@@ -165,6 +165,7 @@ struct Engine::Impl {
   };
   bool accept_result(Worker& worker, const ring::ResultFrame& frame, DoneRun& run, Time now);
   bool take_run(Worker& worker, DoneRun& run, Time now);
+  bool argument_kept(Worker& worker, const ChunkInFlight* chunk, std::uint32_t item);
   bool accept_raised(Worker& worker, ChunkInFlight& chunk, const ring::ResultFrame& frame, Payload&& payload, Time now);
   bool close_run(Worker& worker, DoneRun& run, Time now);
   void results_seen(Worker& worker, ChunkInFlight& chunk);

@@ -144,6 +144,7 @@ bool Engine::Impl::push_item(Worker& worker, ChunkInFlight& chunk, const StoredI
   ring::PayloadRef payload{.inline_bytes = item.inline_bytes, .buffer = 0, .size = item.size};
   if (item.buffer != nullptr) {
     if (!send_buffer(worker, **item.buffer)) return false;
+    chunk.lend(*item.buffer, /*staged=*/false);
     payload.buffer = (*item.buffer)->id();
   } else if (item.size > ring::kInlineLimit) {
     payload.buffer = stage(worker, chunk, item.inline_bytes);
@@ -159,12 +160,12 @@ bool Engine::Impl::push_item(Worker& worker, ChunkInFlight& chunk, const StoredI
 /// no memory or descriptor for one: some come back with its results).
 BufferId Engine::Impl::stage(Worker& worker, ChunkInFlight& chunk, ByteSpan bytes) {
   // Staged before, when the ring then had no room for its frame.
-  if (!chunk.staged.empty() && chunk.staged.back().item == chunk.pushed) return chunk.staged.back().buffer->id();
+  if (!chunk.lent.empty() && chunk.lent.back().item == chunk.pushed) return chunk.lent.back().buffer->id();
   if (worker.staged() >= Worker::kStagedAtOnce) return 0;
   auto buffer = buffers->sealed_copy(bytes);
   if (!buffer || !send_buffer(worker, **buffer)) return 0;
-  chunk.staged.push_back({chunk.pushed, *std::move(buffer)});
-  return chunk.staged.back().buffer->id();
+  chunk.lend(*std::move(buffer), /*staged=*/true);
+  return chunk.lent.back().buffer->id();
 }
 
 bool Engine::Impl::push_function(Worker& worker, const Function& function) {

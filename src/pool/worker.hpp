@@ -30,14 +30,26 @@ struct ChunkInFlight {
   std::uint32_t answered = 0;  // results seen: they come in order
   std::uint32_t slot = 0;
   bool announced = false;  // the chunk frame was pushed
-  struct Staged {
+  /// An argument too large for the ring, sent and not answered. Whatever becomes of its job meanwhile, its buffer must not be used again yet: the
+  /// worker's task reads it, or has views of it.
+  struct Lent {
     std::uint32_t item;
     std::shared_ptr<ring::SharedBuffer> buffer;
+    bool staged;  // copied into the buffer when it was sent
   };
-  std::vector<Staged> staged;  // arguments too large for the ring, sent and not answered: their buffers must not be used again yet
+  std::vector<Lent> lent;
 
+  /// For the item that is pushed next. The second time in a row (the ring had no room for its frame) it is lent already.
+  void lend(std::shared_ptr<ring::SharedBuffer> buffer, bool staged) {
+    if (lent.empty() || lent.back().item != pushed) lent.push_back({pushed, std::move(buffer), staged});
+  }
+  /// The buffer that item's argument travelled in, while it is not answered; nullptr: it had none.
+  const ring::SharedBuffer* lent_for(std::uint32_t item) const {
+    const auto found = std::find_if(lent.begin(), lent.end(), [item](const Lent& each) { return each.item == item; });
+    return found == lent.end() ? nullptr : found->buffer.get();
+  }
   void drop_answered() {
-    if (!staged.empty()) std::erase_if(staged, [this](const Staged& each) { return each.item < answered; });
+    if (!lent.empty()) std::erase_if(lent, [this](const Lent& each) { return each.item < answered; });
   }
 };
 
@@ -131,7 +143,8 @@ class Worker {
   }
   std::size_t staged() const {
     std::size_t sum = 0;
-    for (const ChunkInFlight& each : chunks) sum += each.staged.size();
+    for (const ChunkInFlight& each : chunks)
+      sum += static_cast<std::size_t>(std::count_if(each.lent.begin(), each.lent.end(), [](const auto& loan) { return loan.staged; }));
     return sum;
   }
   /// A free chunk slot, or nullopt: then `wants_room` until some come back.

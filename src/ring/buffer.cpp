@@ -102,12 +102,13 @@ Status SharedBuffer::seal_future_write() {
   return done;
 }
 
-Status SharedBuffer::show_parents_bytes() { return mapping_.drop_private_changes(); }
+Status SharedBuffer::show_parents_bytes() {
+  own_ = false;
+  return mapping_.drop_private_changes();
+}
 
 void SharedBuffer::make_own() {
-  // Writing a byte to each page makes the kernel copy it. volatile: or the compiler drops a store of what was just read.
-  volatile std::byte* at = data();
-  for (std::size_t i = 0; i < capacity(); i += kPage) at[i] = at[i];
+  if (!std::exchange(own_, true)) mapping_.copy_all_pages();
 }
 
 }  // namespace holdfast::ring

@@ -49,9 +49,10 @@ class SharedBuffer {
   /// Worker, arguments (map_private): before each use. What an earlier task changed in place is undone and what the parent wrote since
   /// is seen: a buffer is reused under the same id.
   Status show_parents_bytes();
-  /// Worker, arguments: when a task kept a view of the buffer beyond its end, before its result is committed. Every page becomes this
-  /// process's own, so that the parent's reuse of the buffer cannot change what the task holds; the object must then be kept as long
-  /// as the view, and the next use of the buffer needs a mapping of its own.
+  /// Worker, arguments: when a task keeps a view of the buffer beyond its end, before its result is committed, and before a task that has one
+  /// forks. Every page becomes this process's own, so that the parent's reuse of the buffer cannot change what is seen here; while the view
+  /// lives this object must, too, and the next use of the buffer needs a mapping of its own. The second call in a row does nothing. Other
+  /// threads may read and write the pages meanwhile.
   void make_own();
 
   SharedBuffer(const SharedBuffer&) = delete;
@@ -66,6 +67,7 @@ class SharedBuffer {
   sys::Mapping mapping_;
   std::size_t touched_ = 0;  // bytes [0, touched_) were written by fill() before: their pages are there
   bool sealed_ = false;      // against write() too
+  bool own_ = false;         // make_own() was called since show_parents_bytes()
 };
 
 /// Keeps argument buffers for reuse, up to `keep_bytes` in all, the least recently used go first. Sizes are reusable_size().

@@ -110,9 +110,10 @@ enum class ResultKind : std::uint16_t { done = 1, raised = 2, note = 3 };  // no
 struct ResultFrame {
   ResultKind kind = ResultKind::done;
   ChunkId chunk = 0;
-  std::uint32_t item = 0;  // index within the chunk
-  Nanos run_time{0};       // of the call; in steps of 10 ns where it is short
-  PayloadRef payload;      // inline bytes point into the ring: valid until pop_result()
+  std::uint32_t item = 0;      // index within the chunk
+  Nanos run_time{0};           // of the call; in steps of 10 ns where it is short
+  PayloadRef payload;          // inline bytes point into the ring: valid until pop_result()
+  bool argument_kept = false;  // the task holds on to its argument: the worker has no mapping of that buffer for later items any more
 };
 
 struct ChunkWord {

@@ -172,13 +172,14 @@ Fault decode_result(const std::byte* at, std::size_t available, const ResultCont
   if (head.type < static_cast<std::uint8_t>(ResultKind::done) || head.type > static_cast<std::uint8_t>(ResultKind::note))
     return Fault::type;
   if (const Fault fault = check_length(head, kSizeOf<ResultHeader>, available); fault != Fault::none) return fault;
-  if (head.slot != 0 || header.reserved != 0) return Fault::reserved;
+  if (head.slot != 0 || (header.flags & ~ResultHeader::kArgumentKept) != 0) return Fault::reserved;
   if (header.run_time_ns > static_cast<std::uint64_t>(Nanos::max().count())) return Fault::run_time;
   bytes = align_up(head.length);  // of the copy that was checked, not of the first look
   frame.kind = static_cast<ResultKind>(head.type);
   frame.chunk = header.chunk;
   frame.item = header.item;
   frame.run_time = Nanos(static_cast<Nanos::rep>(header.run_time_ns));
+  frame.argument_kept = header.flags != 0;
   return decode_payload(at, head, kSizeOf<ResultHeader>, frame.payload);
 }
 

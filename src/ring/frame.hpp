@@ -10,7 +10,7 @@
 //   items     | head (slot) | first item u32 | low half of the chunk id u32 | count u32 | 0 u32 | records |   see pack.hpp
 //   chunk     | head (slot) | count u32 | call_mode u16 | flags u16 | chunk u64 | job u64 | function u64 | tag u32 | 0 u32 |
 //   function  | head | function u64 | payload |          forget_function, buffer_gone: | head | id u64 |
-//   result    | head | item u32 | 0 u32 | chunk u64 | run time u64 (ns) | payload |
+//   result    | head | item u32 | flags u32 | chunk u64 | run time u64 (ns) | payload |
 //   next done | length u32 | type u8 | run time u24 (10 ns) | bytes |   `done` for the item behind the one before, of the same chunk
 //   payload   form 0: bytes;  form 1: | buffer u64 | size u64 |
 //
@@ -129,19 +129,17 @@ struct IdHeader {
 };
 struct ResultHeader {
   static constexpr std::size_t kWords = 4;
+  static constexpr std::uint32_t kArgumentKept = 1;  // `flags`
   Head head;
   std::uint32_t item = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t flags = 0;
   std::uint64_t chunk = 0;
   std::uint64_t run_time_ns = 0;
 
-  Words<kWords> pack() const { return {head.pack(), join(item, reserved), chunk, run_time_ns}; }
+  Words<kWords> pack() const { return {head.pack(), join(item, flags), chunk, run_time_ns}; }
   static ResultHeader unpack(const Words<kWords>& words) {
-    return {.head = Head::unpack(words[0]),
-            .item = low_of(words[1]),
-            .reserved = high_of(words[1]),
-            .chunk = words[2],
-            .run_time_ns = words[3]};
+    return {
+        .head = Head::unpack(words[0]), .item = low_of(words[1]), .flags = high_of(words[1]), .chunk = words[2], .run_time_ns = words[3]};
   }
 };
 struct Reference {
@@ -178,8 +176,8 @@ inline constexpr std::uint64_t kShortRunTimeUnit = 10;                          
 inline constexpr std::uint64_t kMaxShortRunTime = ((1U << 24) - 1) * kShortRunTimeUnit;  // 168 ms
 /// `frame` with inline bytes can travel as a next-done frame.
 inline bool is_next_done(const ResultFrame& frame, const ResultContext& context) {
-  return frame.kind == ResultKind::done && frame.chunk == context.chunk && frame.item == context.next_item && frame.chunk != 0 &&
-         static_cast<std::uint64_t>(frame.run_time.count()) <= kMaxShortRunTime;
+  return frame.kind == ResultKind::done && !frame.argument_kept && frame.chunk == context.chunk && frame.item == context.next_item &&
+         frame.chunk != 0 && static_cast<std::uint64_t>(frame.run_time.count()) <= kMaxShortRunTime;
 }
 inline std::uint64_t next_done_head(std::uint32_t length, Nanos run_time) {
   return join(length, kNextDone | static_cast<std::uint32_t>(static_cast<std::uint64_t>(run_time.count()) / kShortRunTimeUnit) << 8);

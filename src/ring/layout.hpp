@@ -35,7 +35,7 @@
 
 namespace holdfast::ring {
 
-inline constexpr std::uint32_t kLayoutVersion = 4;
+inline constexpr std::uint32_t kLayoutVersion = 5;
 inline constexpr std::uint32_t kChannelMagic = 0x48464348;  // "HFCH"
 inline constexpr std::uint32_t kBellMagic = 0x4846424c;     // "HFBL"
 inline constexpr std::size_t kCacheLine = 64;

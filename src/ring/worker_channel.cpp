@@ -235,8 +235,9 @@ bool WorkerChannel::push_result(const ResultFrame& frame) {
   } else {
     const frame::Head head{.length = length, .type = static_cast<std::uint8_t>(frame.kind), .form = frame::form_of(frame.payload)};
     const auto run_time_ns = static_cast<std::uint64_t>(std::max(frame.run_time, Nanos{0}).count());
+    const std::uint32_t flags = frame.argument_kept ? frame::ResultHeader::kArgumentKept : 0;
     frame::put_header(
-        at, frame::ResultHeader{.head = head, .item = frame.item, .reserved = 0, .chunk = frame.chunk, .run_time_ns = run_time_ns});
+        at, frame::ResultHeader{.head = head, .item = frame.item, .flags = flags, .chunk = frame.chunk, .run_time_ns = run_time_ns});
   }
   my.results.advance(frame::align_up(length));
   my.answered = frame::behind(frame, my.answered);

@@ -1,11 +1,16 @@
+// What: see buffers.hpp.
 #include "worker/buffers.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "sys/epoll.hpp"
 #include "sys/failpoint.hpp"
+#include "sys/process.hpp"
 #include "sys/socket.hpp"
 
 namespace holdfast::worker {
@@ -19,7 +24,40 @@ Error nonsense(const char* what) { return Error{ErrorCode::protocol_error, 0, "w
 
 Error lost_descriptor() { return Error{ErrorCode::exhausted, EMFILE, "worker.receive", "the descriptor of a buffer was lost"}; }
 
+// All of this process (one; more where tests run task loops in threads): pthread_atfork's handlers take no argument. Never destroyed, for a fork
+// may come while static objects are. The mutex is held during each fork: it also guards every lent_ against a thread that forks beside the loop.
+struct Registry {
+  std::mutex mutex;
+  std::vector<WorkerBuffers*> all;
+};
+Registry& registry() {
+  static Registry& only = *new Registry;
+  return only;
+}
+
+void lock_for_fork() {
+  registry().mutex.lock();
+  for (WorkerBuffers* each : registry().all) each->before_fork();
+}
+void unlock_after_fork() { registry().mutex.unlock(); }
+
 }  // namespace
+
+WorkerBuffers::WorkerBuffers(int socket, ring::WorkerChannel& channel) : socket_(socket), channel_(channel) {
+  static const bool installed = sys::at_fork(lock_for_fork, unlock_after_fork, unlock_after_fork).ok();
+  (void)installed;  // fails only without memory; then a child that outlives its task may see the pages of a later argument
+  const std::lock_guard guard(registry().mutex);
+  registry().all.push_back(this);
+}
+
+WorkerBuffers::~WorkerBuffers() {
+  const std::lock_guard guard(registry().mutex);
+  std::erase(registry().all, this);
+}
+
+void WorkerBuffers::before_fork() {
+  if (has_views()) lent_->make_own();
+}
 
 Result<ring::Message> WorkerBuffers::receive() {
   auto epoll = sys::Epoll::create();
@@ -66,7 +104,7 @@ Status WorkerBuffers::keep(const ring::Message& message, UniqueFd fd) {
   return ok_status();
 }
 
-Result<ByteSpan> WorkerBuffers::argument(const ring::PayloadRef& payload) {
+Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   auto found = arguments_.find(payload.buffer);
   while (found == arguments_.end()) {
     if (const auto lost = lost_.find(payload.buffer); lost != lost_.end()) return lost->second;
@@ -77,7 +115,19 @@ Result<ByteSpan> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   // The pool reuses a buffer under the same id: what this mapping held of the last use must not be seen again.
   if (auto fresh = found->second->show_parents_bytes(); !fresh.ok()) return fresh.error();
   if (payload.size > found->second->capacity()) return nonsense("an argument larger than its buffer");
-  return ByteSpan(found->second->data(), static_cast<std::size_t>(payload.size));
+  const std::lock_guard guard(registry().mutex);
+  lent_ = found->second;
+  return LentArgument{.bytes = ByteSpan(lent_->data(), static_cast<std::size_t>(payload.size)), .mapping = lent_};
+}
+
+bool WorkerBuffers::end_loan() {
+  const std::lock_guard guard(registry().mutex);
+  const bool kept = has_views();  // no view can be made of another now, but by a thread that has one
+  const std::shared_ptr<ring::SharedBuffer> lent = std::move(lent_);
+  if (!kept) return false;
+  lent->make_own();
+  arguments_.erase(lent->id());
+  return true;
 }
 
 // The smallest that fits, so that a small result does not take the one that the next large result needs.

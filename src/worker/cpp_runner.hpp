@@ -22,6 +22,7 @@ class CppRunner : public Runner {
   RunAnswer run(const ItemCall& call) override;
   RunAnswer failed(std::string_view why, int err_no, bool result_phase) override;
   void write_large(std::byte* to) override;
+  void release_arguments() override {}  // a handler keeps no views
   void release() override;
   void prepare() override {}                          // nothing is loaded late
   IdleAnswer check_signals() override { return {}; }  // C++ handlers run at once, in the kernel's way

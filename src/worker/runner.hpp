@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include <memory>
+
 #include "base/types.hpp"
 #include "ring/channel.hpp"
 
@@ -19,8 +21,9 @@ struct ItemCall {
   ChunkId chunk = 0;
   std::uint32_t item = 0;  // within the chunk
   std::uint16_t call_mode = 0;
-  std::uint16_t flags = 0;  // ring::TaskFrame::flags
-  ByteSpan payload;         // valid during run() only
+  std::uint16_t flags = 0;             // ring::TaskFrame::flags
+  ByteSpan payload;                    // valid during run() only; or, where it is in a buffer, as long as a copy of `memory` is kept
+  std::shared_ptr<const void> memory;  // of a payload in a buffer: it is this process's to write to
 };
 
 /// What came of one item. Either `bytes` (at most ring::kInlineLimit, valid until release()), or `large_size` > 0: the loop finds
@@ -52,6 +55,8 @@ class Runner {
   virtual RunAnswer failed(std::string_view why, int err_no, bool result_phase) = 0;
   /// The bytes of the last answer with large_size: exactly so many.
   virtual void write_large(std::byte* to) = 0;
+  /// What run() made of a payload in a buffer may go, now that the answer's bytes are placed; inline ones stay valid until release().
+  virtual void release_arguments() = 0;
   /// The last answer was published or given up: what it held may go.
   virtual void release() = 0;
 

@@ -107,12 +107,16 @@ TaskLoop::Step TaskLoop::add_function(const ring::TaskFrame& frame) {
     runner_.add_function(frame.function, frame.payload.inline_bytes);
     return Step::go_on;
   }
-  runner_.wait_begin();
-  const auto bytes = buffers_.argument(frame.payload);
-  runner_.wait_end();
-  // Without it the function stays unknown, and each of its items says so.
-  if (bytes.ok()) runner_.add_function(frame.function, bytes.value());
-  return bytes.ok() || bytes.error().code != ErrorCode::closed ? Step::go_on : leave(1);
+  {
+    runner_.wait_begin();
+    const auto lent = buffers_.argument(frame.payload);
+    runner_.wait_end();
+    if (!lent.ok() && lent.error().code == ErrorCode::closed) return leave(1);
+    // Without it the function stays unknown, and each of its items says so.
+    if (lent.ok()) runner_.add_function(frame.function, lent->bytes);
+  }
+  (void)buffers_.end_loan();  // it was copied: no view lives
+  return Step::go_on;
 }
 
 void TaskLoop::open_chunk(const ring::TaskFrame& frame) {
@@ -165,10 +169,11 @@ RunAnswer TaskLoop::call(const Chunk& chunk, const ring::TaskFrame& frame) {
   if (frame.payload.buffer != 0) {
     HF_FAILPOINT(worker_wants_argument);
     runner_.wait_begin();
-    auto bytes = buffers_.argument(frame.payload);
+    auto lent = buffers_.argument(frame.payload);
     runner_.wait_end();
-    if (!bytes.ok()) return runner_.failed(bytes.error().message(), bytes.error().err_no, /*result_phase=*/false);
-    item.payload = bytes.value();
+    if (!lent.ok()) return runner_.failed(lent.error().message(), lent.error().err_no, /*result_phase=*/false);
+    item.payload = lent->bytes;
+    item.memory = std::move(lent->mapping);
     HF_FAILPOINT(worker_has_argument);
   }
   return runner_.run(item);
@@ -199,12 +204,26 @@ TaskLoop::Step TaskLoop::publish(const RunAnswer& answer, ring::ResultFrame& fra
   if (answer.large_size != 0) return publish_large(answer, frame);
   frame.payload.inline_bytes = answer.bytes;
   frame.payload.size = answer.bytes.size();
+  frame.argument_kept = end_loan();
   return push(frame);
+}
+
+// Before the commit: from there on the pool may use the argument's buffer for another item. Letting the arguments go may run code of theirs
+// (__del__), so that is done here only where views of the buffer live; else after the result is out.
+bool TaskLoop::end_loan() {
+  if (buffers_.has_views()) {
+    runner_.release_arguments();
+    leave_if_forked(0);
+  }
+  return buffers_.end_loan();
 }
 
 TaskLoop::Step TaskLoop::publish_large(const RunAnswer& answer, ring::ResultFrame& frame) {
   RunAnswer instead;
-  if (place_large(answer, frame, instead)) return push(frame);
+  if (place_large(answer, frame, instead)) {
+    frame.argument_kept = end_loan();
+    return push(frame);
+  }
   if (instead.next == RunAnswer::Next::leave || instead.large_size != 0) return leave(1);
   frame.kind = instead.kind;
   return publish(instead, frame);

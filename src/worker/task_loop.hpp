@@ -48,6 +48,7 @@ class TaskLoop {
   Step publish(const RunAnswer& answer, ring::ResultFrame& frame);
   Step publish_large(const RunAnswer& answer, ring::ResultFrame& frame);
   bool place_large(const RunAnswer& answer, ring::ResultFrame& frame, RunAnswer& instead);
+  bool end_loan();
   Step push(const ring::ResultFrame& frame);
   Step leave(int code);
   void leave_if_forked(int code);

@@ -59,6 +59,26 @@ TEST(RingBuffer, OwnPagesOutliveTheReuseOfTheBuffer) {
   EXPECT_TRUE(same({reader->data(), bytes.size()}, bytes));
 }
 
+TEST(RingBuffer, MakingPagesOwnKeepsWhatWasWrittenThere) {
+  constexpr std::size_t kSize = 64 * 1024;
+  auto buffer = SharedBuffer::create(1, kSize).value();
+  auto bytes = pattern(1, kSize);
+  ASSERT_TRUE(buffer->fill(0, bytes).ok());
+  auto reader = SharedBuffer::map_private(buffer->fd(), 1, kSize).value();
+  bytes[0] = reader->data()[0] ^= std::byte{0xff};
+  reader->make_own();
+  bytes[9000] = reader->data()[9000] ^= std::byte{0xff};
+  reader->make_own();
+  ASSERT_TRUE(buffer->fill(0, pattern(2, kSize)).ok());
+  EXPECT_TRUE(same({reader->data(), kSize}, bytes));
+  // The next use of the mapping starts anew, and can be made own again.
+  ASSERT_TRUE(reader->show_parents_bytes().ok());
+  EXPECT_TRUE(same({reader->data(), kSize}, pattern(2, kSize)));
+  reader->make_own();
+  ASSERT_TRUE(buffer->fill(0, pattern(3, kSize)).ok());
+  EXPECT_TRUE(same({reader->data(), kSize}, pattern(2, kSize)));
+}
+
 TEST(RingBuffer, FillsPiecewiseFreshAndReused) {
   auto buffer = SharedBuffer::create(1, 300'000).value();
   for (std::uint64_t round = 0; round < 3; ++round) {

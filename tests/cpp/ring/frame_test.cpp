@@ -46,7 +46,7 @@ class Bytes {
 frame::ResultHeader good_result(std::uint32_t payload = 0) {
   return {.head = {.length = static_cast<std::uint32_t>(frame::kSizeOf<frame::ResultHeader>) + payload, .type = 1},
           .item = 3,
-          .reserved = 0,
+          .flags = 0,
           .chunk = 9,
           .run_time_ns = 5};
 }
@@ -78,7 +78,7 @@ TEST(RingResultFrame, EachNonsenseIsNamed) {
   header.head.slot = 1;
   EXPECT_EQ(Bytes(32).put(header).result(), Fault::reserved);
   header = good_result();
-  header.reserved = 1;
+  header.flags = frame::ResultHeader::kArgumentKept << 1;
   EXPECT_EQ(Bytes(32).put(header).result(), Fault::reserved);
   header = good_result();
   header.run_time_ns = std::uint64_t{1} << 63;
@@ -125,6 +125,23 @@ TEST(RingTaskFrame, EachNonsenseIsNamed) {
   EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 5}, .id = 1}).task(), Fault::none);
   EXPECT_EQ(Bytes(24).put(frame::IdHeader{.head = {.length = 24, .type = 5}, .id = 1}).task(), Fault::length);
   EXPECT_EQ(Bytes(16).put(frame::IdHeader{.head = {.length = 16, .type = 8}, .id = 1}).task(), Fault::type);
+}
+
+TEST(RingResultFrame, SaysThatTheArgumentIsKept) {
+  auto header = good_result();
+  header.flags = frame::ResultHeader::kArgumentKept;
+  Bytes kept(32);
+  kept.put(header);
+  ResultFrame result;
+  std::size_t bytes = 0;
+  ASSERT_EQ(frame::decode_result(kept.at(), 32, {}, result, bytes), Fault::none);
+  EXPECT_TRUE(result.argument_kept);
+  // A short frame has no room for it.
+  const ResultFrame plain{.kind = ResultKind::done, .chunk = 8, .item = 5, .payload = {}};
+  ResultFrame keeping = plain;
+  keeping.argument_kept = true;
+  EXPECT_TRUE(frame::is_next_done(plain, {.chunk = 8, .next_item = 5}));
+  EXPECT_FALSE(frame::is_next_done(keeping, {.chunk = 8, .next_item = 5}));
 }
 
 TEST(RingShortFrame, MeansWhatTheFrameBeforeItSays) {
