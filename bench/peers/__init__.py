@@ -38,6 +38,8 @@ def import_peer(name: str) -> Any:
     return getattr(importlib.import_module(f"peers.{module}"), adapter)
 
 
-def open_peer(name: str, workers: int, method: str = "fork") -> Any:
-    """A fresh pool of the named peer."""
-    return import_peer(name)(workers, multiprocessing.get_context(method))
+def open_peer(name: str, workers: int, method: str = "fork", *, sharing: bool = False) -> Any:
+    """A fresh pool of the named peer; *sharing*: with results in shared memory, if it can."""
+    adapter = import_peer(name)
+    make = getattr(adapter, "sharing", adapter) if sharing else adapter
+    return make(workers, multiprocessing.get_context(method))

@@ -32,11 +32,15 @@ class PoolPeer:
 
 
 class HoldfastPeer(PoolPeer):
-    def __init__(self, workers: int, context: Any) -> None:
+    def __init__(self, workers: int, context: Any, **options: Any) -> None:
         import holdfast
 
-        super().__init__(holdfast.Pool(workers, context=context))
+        super().__init__(holdfast.Pool(workers, context=context, **options))
         self.death_errors = (holdfast.WorkerDiedError,)
+
+    @classmethod
+    def sharing(cls, workers: int, context: Any) -> HoldfastPeer:
+        return cls(workers, context, shared_results=True)
 
 
 class StandardPeer(PoolPeer):

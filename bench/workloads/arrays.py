@@ -1,4 +1,7 @@
-"""numpy arrays out of the workers and into them, one call at a time, as private copies (the default)."""
+"""numpy arrays out of the workers and into them, one call at a time: as private copies (the default), and as views of shared memory.
+
+The task of the views returns an array that its worker has already: making one would be most of what is measured.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from functools import partial
 
 from workloads.base import Row, Setting, Value, Workload
-from workloads.tasks import filled, total
+from workloads.tasks import filled, kept, total
 
 WARM = 2  # calls that are not counted: segments and pages are there then
 MIB = 1 << 20
@@ -44,6 +47,25 @@ def arrays_in(setting: Setting, mib: int) -> dict[str, Value]:
     return {f"array_in.{mib}": statistics.median(times[WARM:]) * 1e3}
 
 
+def arrays_view(setting: Setting, mib: int) -> dict[str, Value]:
+    """Shared results where the peer has them; what the peer does by default where not."""
+    import numpy
+
+    count, times = mib * MIB // 8, []
+    step = 4096 // 8
+    expected = numpy.arange(0, count, step, dtype=float)
+    peer = setting.open(sharing=True)
+    for number in range(2 * WARM + setting.size["calls"]):  # both workers may have an array to make
+        began = time.perf_counter()
+        answer = peer.apply(kept, (count, -1.0 - number))
+        times.append(time.perf_counter() - began)
+        assert answer.nbytes == mib * MIB
+        assert answer[-1] == -1.0 - number and (answer[::step] == expected).all()  # every page of it
+        del answer
+    peer.end()
+    return {f"array_view.{mib}": statistics.median(times[2 * WARM :]) * 1e3}
+
+
 WORKLOADS = {}
 for _mib, _calls in ((1, 100), (64, 8), (512, 3)):
     _sizes = {"quick": {"calls": _calls}, "all": {"calls": _calls}}
@@ -54,4 +76,9 @@ for _mib, _calls in ((1, 100), (64, 8), (512, 3)):
     )
     WORKLOADS[f"arrays_in_{_mib}"] = Workload(
         partial(arrays_in, mib=_mib), {f"array_in.{_mib}": Row(f"a {_mib} MiB numpy array in", "ms")}, _sizes
+    )
+    WORKLOADS[f"arrays_view_{_mib}"] = Workload(
+        partial(arrays_view, mib=_mib),
+        {f"array_view.{_mib}": Row(f"a {_mib} MiB numpy array back, as a view", "ms")},
+        _sizes,
     )

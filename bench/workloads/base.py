@@ -25,8 +25,8 @@ class Setting:
     workers: int
     size: dict[str, Any]
 
-    def open(self, workers: int | None = None, method: str = "fork") -> Any:
-        return open_peer(self.peer, workers or self.workers, method)
+    def open(self, workers: int | None = None, method: str = "fork", *, sharing: bool = False) -> Any:
+        return open_peer(self.peer, workers or self.workers, method, sharing=sharing)
 
 
 @dataclass(frozen=True)

@@ -29,21 +29,24 @@ def raw_limits(setting: Setting) -> dict[str, Value]:
     size = setting.size
     return {
         "limit.pingpong": _limit("pingpong", size["rounds"]),
-        "limit.memcpy": _limit("memcpy", size["mib"], 5),
+        **{f"limit.memcpy.{mib}": _limit("memcpy", mib, 9) for mib in size["mib"]},
         "limit.fork": _limit("fork", size["forks"]),
     }
 
 
-_FULL = {"rounds": 20_000, "mib": 64, "forks": 300}
+_FULL = {"rounds": 20_000, "mib": (1, 64, 512), "forks": 300}
 WORKLOADS = {
     "limits": Workload(
         raw_limits,
         {
             "limit.pingpong": Row("futex ping-pong of two processes, asleep in between", "us"),
-            "limit.memcpy": Row("memcpy of {mib} MiB into a mapped shared segment", "GB/s"),
+            **{
+                f"limit.memcpy.{mib}": Row(f"memcpy of {mib} MiB into a mapped shared segment", "GB/s")
+                for mib in (1, 64, 512)
+            },
             "limit.fork": Row("fork, _exit, waitpid of a small process", "us"),
         },
-        {"smoke": {"rounds": 100, "mib": 1, "forks": 3}, "quick": _FULL, "all": _FULL},
+        {"smoke": {"rounds": 100, "mib": (1,), "forks": 3}, "quick": _FULL, "all": _FULL},
         peers=(RAW,),
     )
 }

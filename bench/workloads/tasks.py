@@ -27,6 +27,19 @@ def filled(count: int, value: float) -> Any:
     return numpy.full(count, value)
 
 
+_kept: dict[int, Any] = {}
+
+
+def kept(count: int, last: float) -> Any:
+    """An array of 0.0, 1.0, ... but for its last element; the same memory each time."""
+    import numpy
+
+    if count not in _kept:
+        _kept[count] = numpy.arange(count, dtype=float)
+    _kept[count][-1] = last
+    return _kept[count]
+
+
 def total(array: Any) -> float:
     """The sum of the whole array; then it is written to, which no other task and not the caller may see."""
     answer = float(array.sum())

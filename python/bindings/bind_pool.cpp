@@ -3,6 +3,8 @@
 //
 // Thread safety: the GIL for the Python side; the engine has its own mutex. No method runs Python code while that is held.
 
+#include <algorithm>
+#include <cstdint>
 #include <new>
 #include <utility>
 
@@ -25,16 +27,17 @@ PyObject* none_or_error(const Status& status) { return status ? Py_NewRef(Py_Non
 Nanos from_seconds(double seconds) { return Nanos(static_cast<std::int64_t>(seconds * 1e9)); }
 
 PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"workers",        "max_chunks_per_worker", "max_restarts",  "max_deaths", "grace",
-                                "start_deadline", "kill_children",         "main_by_value", "types",      nullptr};
+  static const char* names[] = {"workers",        "max_chunks_per_worker", "max_restarts",  "max_deaths",
+                                "grace",          "start_deadline",        "kill_children", "main_by_value",
+                                "shared_results", "shared_memory_limit",   "types",         nullptr};
   unsigned int workers = 1, max_restarts = 10;
-  unsigned long long max_chunks = 0, max_deaths = 0;
+  unsigned long long max_chunks = 0, max_deaths = 0, memory_limit = 0;
   double grace = 5, start_deadline = 60;
-  int kill_children = 0, main_by_value = 0;
+  int kill_children = 0, main_by_value = 0, shared_results = 0;
   PyObject *result = nullptr, *map_result = nullptr, *iterator = nullptr, *unordered = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpp(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts,
-                                   &max_deaths, &grace, &start_deadline, &kill_children, &main_by_value, &result, &map_result, &iterator,
-                                   &unordered)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpppK(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts,
+                                   &max_deaths, &grace, &start_deadline, &kill_children, &main_by_value, &shared_results, &memory_limit,
+                                   &result, &map_result, &iterator, &unordered)) {
     return nullptr;
   }
   pool::EngineOptions options;
@@ -45,12 +48,17 @@ PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   options.grace = from_seconds(grace);
   options.start_deadline = from_seconds(start_deadline);
   options.kill_children_on_recycle = kill_children != 0;
+  const std::size_t limit = memory_limit == 0 ? SIZE_MAX : static_cast<std::size_t>(memory_limit);
+  options.keep_buffer_bytes = std::min(options.keep_buffer_bytes, limit);
+  std::shared_ptr<pool::ViewBudget> views;
+  if (shared_results != 0) views = std::make_shared<pool::ViewBudget>(limit);
   Result<std::shared_ptr<pool::Engine>> engine = pool::Engine::create(options);
   if (!engine) return set_error(engine.error());
   CoreObject* self = allocate<CoreObject>(type);
   if (self == nullptr) return nullptr;
   new (&self->engine) std::shared_ptr<pool::Engine>(*std::move(engine));
   new (&self->buffers) std::shared_ptr<ring::BufferPool>(self->engine->buffers());
+  new (&self->views) std::shared_ptr<pool::ViewBudget>(std::move(views));
   new (&self->undelivered) std::unordered_map<JobId, PyObject*>();
   new (&self->functions) std::unordered_map<PyObject*, CachedFunction>();
   new (&self->scratch) pool::ItemBatch();
@@ -101,6 +109,7 @@ void core_dealloc(PyObject* object) {
   Py_CLEAR(self->iterator_type);
   Py_CLEAR(self->unordered_type);
   self->buffers.~shared_ptr();
+  self->views.~shared_ptr();
   {
     // The engine's destructor kills the workers and joins the supervisor: short, but other Python threads need not wait for it.
     std::shared_ptr<pool::Engine> engine = std::move(self->engine);

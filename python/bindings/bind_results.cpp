@@ -92,7 +92,7 @@ PyObject* map_values(ResultObject* self, pool::Harvest& items, std::optional<Ite
     PyObject* value = nullptr;
     bool success = true;
     const OutcomeKind kind = items.kind();
-    if (kind == OutcomeKind::done && (value = async.run([&] { return decode(items.bytes()); })) != nullptr) {
+    if (kind == OutcomeKind::done && (value = async.run([&] { return decode_result(core, items.bytes(), items.payload()); })) != nullptr) {
       items.drop();
       PyList_SET_ITEM(values, static_cast<Py_ssize_t>(i), value);
       continue;

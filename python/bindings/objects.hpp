@@ -15,6 +15,7 @@
 
 #include "codec.hpp"
 #include "pool/engine.hpp"
+#include "pool/view_budget.hpp"
 #include "types.hpp"
 
 namespace holdfast::python {
@@ -38,6 +39,7 @@ struct CallSiteObject;
 struct CoreObject {
   PyObject_HEAD std::shared_ptr<pool::Engine> engine;
   std::shared_ptr<ring::BufferPool> buffers;
+  std::shared_ptr<pool::ViewBudget> views;                  // shared_results; null: results are copied
   std::unordered_map<JobId, PyObject*> undelivered;         // results (strong) whose callbacks have not run
   std::unordered_map<PyObject*, CachedFunction> functions;  // by identity; those that pickle by reference
   pool::ItemBatch scratch;                                  // a single call is encoded here
@@ -146,6 +148,8 @@ struct TaskInfo {
   bool is_map = false;                 // whether an item number means something to the user
   const Policies* policies = nullptr;  // a failure under "abort" is told as PoolAbortedError, the failure as its cause
 };
+/// decode() of a done item's bytes, which lie in `payload` (nullptr: among others). Under shared_results what comes out may keep that.
+PyObject* decode_result(const CoreObject* core, ByteSpan bytes, const pool::Payload* payload);
 /// decode() of a result failed: its error, taken over and wrapped as the item's own failure.
 PyObject* decode_failure(const TaskInfo& info, ItemIndex item, AsyncExceptions& async);
 /// The value (success = true) or the exception (false) of a settled item: always a new reference (a failure to build one is an exception, too).

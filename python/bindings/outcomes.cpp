@@ -114,6 +114,11 @@ bool makes_abort(const Policies& policies, OutcomeKind kind) {
   }
 }
 
+PyObject* decode_result(const CoreObject* core, ByteSpan bytes, const pool::Payload* payload) {
+  if (core->views == nullptr || payload == nullptr) return decode(bytes);
+  return decode(bytes, {.memory = pool::ViewBudget::lend(core->views, *payload), .read_only = true});
+}
+
 /// A payload that could not be unpickled; the error is set and becomes the __cause__.
 PyObject* decode_failure(const TaskInfo& info, ItemIndex item, AsyncExceptions& async) {
   PyObject* cause = take_exception();
@@ -130,7 +135,7 @@ PyObject* outcome_object(CoreObject* core, const TaskInfo& info, const pool::Set
   success = false;
   switch (settled.kind) {
     case OutcomeKind::done: {
-      PyObject* value = async.run([&] { return decode(settled.payload.bytes()); });
+      PyObject* value = async.run([&] { return decode_result(core, settled.payload.bytes(), &settled.payload); });
       success = value != nullptr;
       return success ? value : decode_failure(info, settled.item, async);
     }

@@ -72,6 +72,8 @@ class Core:
         start_deadline: float,
         kill_children: bool,
         main_by_value: bool,
+        shared_results: bool,
+        shared_memory_limit: int,
         types: tuple[type[AsyncResult], type[MapResult], type[IMapIterator], type[IMapUnorderedIterator]],
     ) -> Core: ...
     def launch_zygote(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import math
 import numbers
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from . import _core
 
-__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset", "check_seconds"]
+__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset", "check_bytes", "check_seconds"]
 
 OnFailure = Literal["raise", "skip", "retry", "abort"]
 
@@ -54,6 +55,24 @@ def _count(name: str, value: object, low: int, high: int = 2**32 - 1) -> None:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be at least {low} and at most {high}, not {value}")
+
+
+def check_bytes(name: str, value: object) -> int:
+    """Read a size in bytes: a number, or a text like "500MiB" (KiB, MiB, GiB, TiB; KB, MB, GB, TB for powers of 1000)."""
+    if isinstance(value, str):
+        read = _BYTES.fullmatch(value.strip())
+        if read is None:
+            raise ValueError(f'{name} must be a number of bytes or a text like "2GiB", not {value!r}')
+        number, prefix, binary = read.groups()
+        value = int(float(number) * (1024 if binary else 1000) ** (" KMGT".index(prefix.upper()) if prefix else 0))
+    elif not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a number of bytes or a text like "2GiB", not {type(value).__name__}')
+    if not 0 < value < 2**63:
+        raise ValueError(f"{name} must be at least 1 byte and less than 2**63, not {value}")
+    return value
+
+
+_BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTkmgt])?(i)?B)?")
 
 
 @dataclass(frozen=True)
@@ -164,6 +183,8 @@ class PoolOptions:
     recycle_after_async_exception: bool = False
     stall_warning: float | None = 60.0
     start_deadline: float = 60.0
+    shared_results: bool = False
+    shared_memory_limit: int | str | None = None
 
     def __post_init__(self) -> None:
         """Check every field; the first two with the standard pool's words."""
@@ -183,6 +204,14 @@ class PoolOptions:
             _count("max_deaths", self.max_deaths, 1)
         if self.stall_warning is not None:
             _number("stall_warning", self.stall_warning, 0, _MAX_SECONDS, above=True)
-        for name in ("daemon", "kill_children", "recycle_after_async_exception"):
+        if self.shared_memory_limit is not None:
+            check_bytes("shared_memory_limit", self.shared_memory_limit)
+        for name in ("daemon", "kill_children", "recycle_after_async_exception", "shared_results"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
+
+    @property
+    def shared_memory_bytes(self) -> int:
+        """The limit in bytes, 0 = none."""
+        limit = self.shared_memory_limit
+        return 0 if limit is None else check_bytes("shared_memory_limit", limit)

@@ -75,6 +75,11 @@ class Pool(multiprocessing.pool.Pool):
             worker; the task goes on. None = never.
         recycle_after_async_exception: Replace a worker whose task was ended by an exception out of a signal handler: what the task
             was in the middle of may be left half done in that process (docs/signals.md).
+        shared_results: Large buffers of results (numpy arrays of 128 KiB and more) are not copied but read where the worker wrote them: the
+            arrays are read-only views, which may outlive the pool (docs/large-data.md).
+        shared_memory_limit: Bytes, or a text like "2GiB": how much shared memory such views may hold at once, in all (a result beyond that
+            is copied), and how much each worker's results, and all arguments, may keep for reuse. Default: no limit for views, 1 GiB
+            for what is kept.
 
     Results are unpickled in this process, by the thread that asks for them. What that raises is a
     :class:`ResultDecodeError`; a result whose unpickling calls ``os._exit`` ends this process: nothing can stop it.
@@ -108,6 +113,8 @@ class Pool(multiprocessing.pool.Pool):
         recycle_after_async_exception: bool = False,
         stall_warning: float | None = 60.0,
         start_deadline: float = 60.0,
+        shared_results: bool = False,
+        shared_memory_limit: int | str | None = None,
     ) -> None:
         """See the class."""
         self._ctx = multiprocessing.get_context(context) if context is None or isinstance(context, str) else context
@@ -124,6 +131,8 @@ class Pool(multiprocessing.pool.Pool):
             recycle_after_async_exception,
             stall_warning,
             start_deadline,
+            shared_results,
+            shared_memory_limit,
         )
         self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, soft_timeout, window)
         if initializer is not None and not callable(initializer):
@@ -146,6 +155,8 @@ class Pool(multiprocessing.pool.Pool):
             start_deadline=float(options.start_deadline),
             kill_children=options.kill_children,
             main_by_value=main_by_value,
+            shared_results=options.shared_results,
+            shared_memory_limit=options.shared_memory_bytes,
             types=(AsyncResult, MapResult, IMapIterator, IMapUnorderedIterator),
         )
         base = _services.reserve_identities(options.processes)

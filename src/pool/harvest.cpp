@@ -28,6 +28,8 @@ ByteSpan Harvest::bytes() {
   return payload == nullptr ? ByteSpan{} : payload->bytes();
 }
 
+const Payload* Harvest::payload() { return runs_ ? runs_->other(index_) : &slots_[index_].payload; }
+
 void Harvest::drop() {
   Payload* payload = runs_ ? runs_->other(index_) : &slots_[index_].payload;
   if (payload != nullptr) payload->reset();

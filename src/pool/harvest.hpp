@@ -65,6 +65,8 @@ class Harvest {
   OutcomeKind kind() const { return runs_ ? runs_->kind(index_) : slots_[index_].read ? OutcomeKind::pending : slots_[index_].kind; }
   /// Of a done item; valid until drop(), next() or take().
   ByteSpan bytes();
+  /// Where they lie by themselves; nullptr: among others.
+  const Payload* payload();
   void drop();  // frees its payload, where that lies by itself
   /// Moves all there is to know about it out.
   Settled take();

@@ -2,6 +2,7 @@
 #include "pool/payload.hpp"
 
 #include <new>
+#include <utility>
 
 #include "base/allocate.hpp"
 #include "base/check.hpp"
@@ -19,9 +20,10 @@ Payload Payload::copy_to_heap(ByteSpan bytes) {
   return made;
 }
 
-Payload Payload::large(std::unique_ptr<LargeResult> result) {
+Payload Payload::large(std::shared_ptr<LargeResult> result) {
   Payload made;
-  made.store_.large = result.release();
+  made.store_.large = result.get();
+  made.store_.large->held_ = std::move(result);
   made.kind_ = Kind::large;
   return made;
 }
@@ -40,7 +42,7 @@ Payload Payload::duplicate() const { return is_lost() ? lost() : copy(bytes()); 
 
 void Payload::reset() {
   if (kind_ == Kind::heap) delete[] store_.heap;
-  if (kind_ == Kind::large) delete store_.large;
+  if (kind_ == Kind::large) std::exchange(store_.large->held_, nullptr).reset();
   kind_ = Kind::in_place;
   size_ = 0;
 }

@@ -16,9 +16,18 @@
 namespace holdfast::pool {
 
 /// A result buffer that a worker filled and that goes back to it (or is unmapped, when the worker is gone) with this object.
-struct LargeResult {
+class LargeResult {
+ public:
+  LargeResult() = default;
+  LargeResult(const LargeResult&) = delete;
+  LargeResult& operator=(const LargeResult&) = delete;
   virtual ~LargeResult() = default;
   virtual ByteSpan bytes() const = 0;
+  virtual std::size_t segment_bytes() const = 0;  // of memory that it keeps
+
+ private:
+  friend class Payload;
+  std::shared_ptr<LargeResult> held_;  // by its Payload, which has room for a bare pointer only
 };
 
 /// Bytes of one settled item. Up to 16 bytes in place, more on the heap, large ones where the worker wrote them. Move-only.
@@ -39,7 +48,7 @@ class Payload {
     }
     return made;
   }
-  static Payload large(std::unique_ptr<LargeResult> result);
+  static Payload large(std::shared_ptr<LargeResult> result);
   /// In place of bytes that this process had no memory for.
   static Payload lost() {
     Payload made;
@@ -57,6 +66,8 @@ class Payload {
   ~Payload() { reset(); }
   ByteSpan bytes() const;  // valid while this object lives
   bool is_large() const { return kind_ == Kind::large; }
+  /// Another owner of a large one, which may outlive this object; null when it is not large.
+  std::shared_ptr<LargeResult> large_result() const { return is_large() ? store_.large->held_ : nullptr; }
   bool is_lost() const { return kind_ == Kind::lost; }  // then bytes() is empty
   Payload duplicate() const;                            // a private copy
   void reset();

@@ -16,6 +16,7 @@ class ResultBuffers::Reader final : public LargeResult {
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   ByteSpan bytes() const override { return {buffer_->data(), size_}; }
+  std::size_t segment_bytes() const override { return buffer_->capacity(); }
 
  private:
   std::shared_ptr<ResultBuffers> owner_;  // null: detached, the buffer is this reader's alone
@@ -53,14 +54,14 @@ Result<Payload> ResultBuffers::open(BufferId id, std::uint64_t size) {
     if (being_read_ < kUnreadLimit) {
       entry.being_read = true;
       ++being_read_;
-      return Payload::large(std::make_unique<Reader>(shared_from_this(), entry.buffer, index, size));
+      return Payload::large(std::make_shared<Reader>(shared_from_this(), entry.buffer, index, size));
     }
     if (size < kCopyBelow) {
       Payload copied = Payload::copy({entry.buffer->data(), size});
       if (channel_) channel_->release_buffer(index);
       return copied;
     }
-    auto detached = std::make_unique<Reader>(nullptr, entry.buffer, index, size);
+    auto detached = std::make_shared<Reader>(nullptr, entry.buffer, index, size);
     drop(index);
     return Payload::large(std::move(detached));
   }
@@ -73,7 +74,7 @@ void ResultBuffers::finished_reading(std::uint32_t index, BufferId id) {
   if (!entry.buffer || entry.buffer->id() != id) return;
   entry.being_read = false;
   --being_read_;
-  if (!channel_ || kept_bytes() > keep_bytes_)
+  if (!channel_ || entry.inherited || kept_bytes() > keep_bytes_)
     drop(index);
   else
     channel_->release_buffer(index);
@@ -81,7 +82,12 @@ void ResultBuffers::finished_reading(std::uint32_t index, BufferId id) {
 
 void ResultBuffers::drop(std::uint32_t index) {
   if (channel_) gone_.push_back(table_[index].buffer->id());
-  table_[index].buffer.reset();
+  table_[index] = Entry{};
+}
+
+void ResultBuffers::lock_for_fork() {
+  lock_.lock();
+  for (Entry& entry : table_) entry.inherited = entry.inherited || entry.being_read;
 }
 
 std::size_t ResultBuffers::kept_bytes() const {

@@ -3,6 +3,7 @@
 //
 // A result that nobody reads must not stop its worker: when many are unread, a small one is copied to the heap and a big one keeps its
 // buffer for itself (it is detached: the worker unmaps it, its index is free), so nothing is copied twice and nothing waits.
+// A buffer that a forked child of the host has inherited while it was read (as an array, perhaps: view_budget.hpp) is never used again.
 #pragma once
 
 #include <array>
@@ -35,7 +36,7 @@ class ResultBuffers : public std::enable_shared_from_this<ResultBuffers> {
 
   // A fork of the host (fork_guard.hpp), between which the lock is held. The child's copies of unread results are its own to drop: the worker
   // must not take that for the parent's having read them.
-  void lock_for_fork() { lock_.lock(); }
+  void lock_for_fork();
   void unlock_after_fork() { lock_.unlock(); }
   void forked_child() { channel_.reset(); }
 
@@ -47,6 +48,7 @@ class ResultBuffers : public std::enable_shared_from_this<ResultBuffers> {
   struct Entry {
     std::shared_ptr<ring::SharedBuffer> buffer;
     bool being_read = false;
+    bool inherited = false;
   };
   void finished_reading(std::uint32_t index, BufferId id);
   void drop(std::uint32_t index);

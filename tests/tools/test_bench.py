@@ -19,9 +19,7 @@ from workloads.base import RAW, SIZES  # noqa: E402
 from workloads.registry import WORKLOADS  # noqa: E402
 from workloads.schedule import greedy_makespan, heavy_tailed  # noqa: E402
 
-SMOKE = (
-    "limits,apply_async,map_single,imap_100,arrays_in_1,death,replacement_fork,open_fork_2,tail_map,memory_held,idle"
-)
+SMOKE = "limits,apply_async,map_single,imap_100,arrays_in_1,arrays_view_1,death,replacement_fork,open_fork_2,tail_map,memory_held,idle"
 
 
 def line(workload, peer, values, others=0.0, **more):
@@ -54,6 +52,16 @@ def test_a_bar_for_a_quiet_machine_is_not_judged_on_a_busy_one():
         assert word(lines, "apply", "ping-pong") == quiet
         assert word(lines, "apply", "5 us") == quiet
         assert word(lines, "imap.1") == any_time
+
+
+def test_a_view_is_judged_by_the_memcpy_of_the_same_run():
+    """64 MiB in 10 ms are 6.7 GB/s: enough beside a memcpy of 9 GB/s, not beside one of 10."""
+    for memcpy, verdict in ((9.0, bars.MET), (10.0, bars.MISSED)):
+        lines = [
+            line("arrays_view_64", HOLDFAST, {"array_view.64": 10.0}),
+            line("limits", RAW, {"limit.memcpy.64": memcpy}),
+        ]
+        assert word(lines, "array_view.64") == verdict
 
 
 def test_samples_of_all_rounds_are_pooled_for_a_quantile():
