@@ -7,8 +7,8 @@
 // Invariants:
 //   1. Subclasses never take the compact code: bool is not int, a str subclass is pickled, so types survive unchanged.
 //   2. decode() trusts no byte (P8): every tag, length, count and depth is checked; nonsense is a ValueError, never a wild read.
-//   3. What decode() returns owns its memory, out-of-band buffers are copied into bytearrays (read-only ones into bytes); or, where an owner of
-//      the bytes is named, large ones are views (segment_view.hpp) that keep it.
+//   3. What decode() returns owns its memory: out-of-band buffers are copied into bytearrays (read-only ones into bytes; from 4 MiB on both into
+//      memory of their own under a memoryview). Or, where an owner of the bytes is named, large ones are views (segment_view.hpp) that keep it.
 //   4. An Encoder frees Python references only in clear(), never in its destructor: a daemon thread that is ended inside a call
 //      at the interpreter's exit unwinds through here without the GIL (design.md section 4).
 // Thread safety: everything here needs the GIL; one Encoder belongs to one call.

@@ -289,6 +289,7 @@ PyObject* malformed(const char* what) {
 /// One out-of-band buffer as an object: a view of where it lies, if it is large and may be; else a copy.
 PyObject* buffer_object(ByteSpan bytes, bool read_only, const BufferOwner& owner) {
   if (owner.memory != nullptr && bytes.size() >= kViewFrom) return view_of_segment(owner, bytes, read_only);
+  if (bytes.size() >= kHugeFrom) return view_of_private_copy(bytes, read_only);
   const char* from = reinterpret_cast<const char*>(bytes.data());
   const auto size = static_cast<Py_ssize_t>(bytes.size());
   return read_only ? PyBytes_FromStringAndSize(from, size) : PyByteArray_FromStringAndSize(from, size);

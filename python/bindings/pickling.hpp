@@ -19,6 +19,8 @@ inline constexpr std::size_t kBufferAlignment = 64;  // cache line: as allocator
 inline constexpr Py_ssize_t kOutOfBandLimit = 1024;  // smaller buffers are cheaper inside the pickle
 /// From here on a buffer is read where it lies, when that is allowed: a copy would go to fresh pages (malloc's mmap threshold).
 inline constexpr std::uint64_t kViewFrom = 128 * 1024;
+/// From here on a copy goes to huge pages: clearing and mapping small ones one by one would take most of the time.
+inline constexpr std::uint64_t kHugeFrom = std::uint64_t{4} << 20;
 
 /// The pickled form of one object, held as references: bytes pieces of the pickle and PickleBuffer objects.
 struct Pickled {

@@ -1,8 +1,11 @@
 // What: see segment_view.hpp: the object under the memoryview, which has nothing but the buffer protocol.
 #include "segment_view.hpp"
 
+#include <cstring>
 #include <new>
 #include <utility>
+
+#include "sys/memfd.hpp"
 
 namespace holdfast::python {
 namespace {
@@ -55,6 +58,16 @@ PyObject* view_of_segment(const BufferOwner& owner, ByteSpan bytes, bool read_on
   PyObject* view = PyMemoryView_FromObject(segment);
   Py_DECREF(segment);  // the view's now
   return view;
+}
+
+PyObject* view_of_private_copy(ByteSpan bytes, bool read_only) {
+  Result<sys::Mapping> block = sys::Mapping::anonymous(bytes.size());
+  if (!block) return PyErr_NoMemory();
+  std::memcpy(block->data(), bytes.data(), bytes.size());
+  const ByteSpan copy(block->data(), bytes.size());
+  try {
+    return view_of_segment({.memory = std::make_shared<sys::Mapping>(*std::move(block))}, copy, read_only);
+  } catch (const std::bad_alloc&) { return PyErr_NoMemory(); }
 }
 
 }  // namespace holdfast::python

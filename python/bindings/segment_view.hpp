@@ -19,5 +19,7 @@ struct BufferOwner {
 /// A memoryview of `bytes`, which are `owner.memory`'s; that is kept for as long as the view or anything made of it lives. nullptr with an
 /// error set.
 PyObject* view_of_segment(const BufferOwner& owner, ByteSpan bytes, bool read_only);
+/// A memoryview of a private copy of `bytes` (not empty), in huge pages. nullptr with an error set.
+PyObject* view_of_private_copy(ByteSpan bytes, bool read_only);
 
 }  // namespace holdfast::python

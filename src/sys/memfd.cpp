@@ -72,6 +72,13 @@ Result<Mapping> Mapping::map(int fd, std::size_t size, Mode mode) {
   return Mapping(static_cast<std::byte*>(at), size);
 }
 
+Result<Mapping> Mapping::anonymous(std::size_t size) {
+  void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return last_error("mmap", std::to_string(size) + " bytes");
+  (void)::madvise(at, size, MADV_HUGEPAGE);  // a wish: some kernels have none
+  return Mapping(static_cast<std::byte*>(at), size);
+}
+
 Status Mapping::drop_private_changes() {
   if (::madvise(data_, size_, MADV_DONTNEED) != 0) return last_error("madvise(MADV_DONTNEED)");
   return ok_status();

@@ -224,3 +224,20 @@ def test_guarded_decoding_leaves_exceptions_alone():
     """They are for the caller to wrap."""
     with pytest.raises(ValueError, match="ValueError"):
         _core.decode_guarded(_core.encode(Bomb("ValueError")))
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+@pytest.mark.parametrize("size", [(4 << 20) - 8, 4 << 20, (4 << 20) + 8, 9 << 20])
+def test_arrays_that_are_copied_to_huge_pages(size, writeable):
+    """At and around the limit: the bytes, whether it may be written to, and that each is a copy of its own."""
+    array = numpy.arange(size // 8, dtype=float)
+    array.flags.writeable = writeable
+    payload = _core.encode(array)
+    first, second = _core.decode(payload), _core.decode(payload)
+    assert (first == array).all()
+    assert first.flags.writeable == writeable
+    if writeable:
+        first[:] = -1.0
+    del first
+    assert (second == array).all()
+    assert (_core.decode(payload) == array).all()

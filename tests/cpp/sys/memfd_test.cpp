@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -109,6 +110,17 @@ TEST(Mapping, OutlivesTheDescriptorAndGoesWithItsObject) {
     EXPECT_TRUE(maps_contain(::getpid(), "/memfd:holdfast-test"));
   }
   EXPECT_FALSE(maps_contain(::getpid(), "/memfd:holdfast-test"));
+}
+
+TEST(SysMapping, AnonymousMemoryIsZeroPrivateAndWritable) {
+  constexpr std::size_t kBytes = (std::size_t{5} << 20) + 123;
+  auto memory = Mapping::anonymous(kBytes).value();
+  ASSERT_EQ(memory.size(), kBytes);
+  for (std::size_t at = 0; at < kBytes; at += 4096) ASSERT_EQ(memory.data()[at], std::byte{0});
+  std::memset(memory.data(), 7, kBytes);
+  EXPECT_EQ(memory.data()[kBytes - 1], std::byte{7});
+  EXPECT_FALSE(Mapping::anonymous(0).ok());
+  EXPECT_FALSE(Mapping::anonymous(std::size_t{1} << 60).ok());
 }
 
 }  // namespace
