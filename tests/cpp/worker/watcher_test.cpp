@@ -6,12 +6,11 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <algorithm>
 #include <csignal>
 #include <string>
 #include <utility>
 
-#include "sys/clock.hpp"
+#include "support/stopwatch.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
@@ -133,14 +132,12 @@ Scene set_scene() {
   return scene;
 }
 
+// Called right after the kill. One that stays is the outer time limit's, which kills it.
 void expect_all_gone(const Scene& scene) {
-  const Time limit = sys::now() + kGoneWithin;
-  for (const UniqueFd& process : scene.others) {
-    EXPECT_TRUE(sys::pidfd_wait_exited(process.get(), std::max(limit - sys::now(), Nanos{0})));
-    (void)sys::pidfd_send_signal(process.get(), SIGKILL);  // a failed test must not leave it behind
-  }
-  EXPECT_TRUE(sys::pidfd_wait_exited(scene.zygote.get(), kGoneWithin));
-  (void)sys::pidfd_send_signal(scene.zygote.get(), SIGKILL);
+  const holdfast::test::Stopwatch watch;
+  for (const UniqueFd& process : scene.others) EXPECT_TRUE(sys::pidfd_wait_exited(process.get(), kPatience));
+  EXPECT_TRUE(sys::pidfd_wait_exited(scene.zygote.get(), kPatience));
+  EXPECT_TRUE(watch.within(kGoneWithin));
   while (waitpid(-1, nullptr, 0) > 0) {}
   EXPECT_TRUE(sys::set_child_subreaper(false).ok());
 }
