@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -68,15 +69,21 @@ PyObject* set_parent_death_kill(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-/// Calls run(worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, mask); the descriptors are the callee's from here on.
-int run_in_worker(PyObject* run, WorkerSeed&& seed) {
+/// What a spare has done ahead, for the worker that is made of it. Lives in the frame of zygote_main.
+using Ground = std::optional<worker::Groundwork>;
+constexpr const char* kGroundCapsule = "holdfast._core.Groundwork";
+
+/// Calls run(worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, mask, ground); the descriptors are the callee's from here on.
+int run_in_worker(PyObject* run, WorkerSeed&& seed, Ground& ground) {
   PyObject* mask = mask_to_tuple(seed.mask);
+  PyObject* ahead = ground ? PyCapsule_New(&ground, kGroundCapsule, nullptr) : Py_NewRef(Py_None);
   const int socket = seed.socket.release();
   const int ring = seed.ring.release();
-  PyObject* code = mask == nullptr ? nullptr
-                                   : PyObject_CallFunction(run, "((ILiiiiisN))", static_cast<unsigned>(seed.worker),
-                                                           static_cast<long long>(seed.identity), socket, ring, seed.bell_fd,
-                                                           seed.parent_pidfd, seed.zygote_pid, seed.tag.c_str(), mask);
+  PyObject* code =
+      mask == nullptr || ahead == nullptr
+          ? nullptr
+          : PyObject_CallFunction(run, "((ILiiiiisNN))", static_cast<unsigned>(seed.worker), static_cast<long long>(seed.identity), socket,
+                                  ring, seed.bell_fd, seed.parent_pidfd, seed.zygote_pid, seed.tag.c_str(), mask, ahead);
   int result = 1;
   if (code != nullptr) result = static_cast<int>(PyLong_AsLong(code));
   if (PyErr_Occurred() != nullptr) {
@@ -90,24 +97,38 @@ int run_in_worker(PyObject* run, WorkerSeed&& seed) {
   return result;
 }
 
-// zygote_main(socket_fd, bell_fd, parent_pidfd, mask, run) -> exit code. All signals must be blocked; `run` is called in each worker.
+/// In a spare. What fails here is done again by the worker, which can tell the pool.
+void prepare_spare(const worker::ZygoteConfig& config, int zygote_pid, PyObject* warm_up, Ground& ground) {
+  auto laid = worker::lay_ground(config.bell_fd, zygote_pid);
+  if (laid.ok()) ground = std::move(laid).value();
+  Py_XDECREF(PyObject_CallNoArgs(warm_up));
+  PyErr_Clear();
+}
+
+// zygote_main(socket_fd, bell_fd, parent_pidfd, mask, run, warm_up or None) -> exit code. All signals must be blocked; `run` is called in each
+// worker, warm_up() in each that is forked ahead; None: none is.
 PyObject* zygote_main(PyObject*, PyObject* arguments) {
   int socket = -1;
   worker::ZygoteConfig config;
   PyObject* mask = nullptr;
   PyObject* run = nullptr;
-  if (!PyArg_ParseTuple(arguments, "iiiO!O:zygote_main", &socket, &config.bell_fd, &config.parent_pidfd, &PyTuple_Type, &mask, &run))
+  PyObject* warm_up = nullptr;
+  if (!PyArg_ParseTuple(arguments, "iiiO!OO:zygote_main", &socket, &config.bell_fd, &config.parent_pidfd, &PyTuple_Type, &mask, &run,
+                        &warm_up))
     return nullptr;
   if (!tuple_to_mask(mask, config.worker_mask)) return nullptr;
   config.pool_socket.reset(socket);
   config.fork = fork_interpreter;
-  config.run_worker = [run](WorkerSeed&& seed) { return run_in_worker(run, std::move(seed)); };
+  Ground ground;
+  config.run_worker = [run, &ground](WorkerSeed&& seed) { return run_in_worker(run, std::move(seed), ground); };
+  const int zygote_pid = getpid();
+  if (warm_up != Py_None) config.warm_up = [&config, zygote_pid, warm_up, &ground] { prepare_spare(config, zygote_pid, warm_up, ground); };
   return PyLong_FromLong(worker::zygote_main(config));
 }
 
 Enrolment* enrolment_of(PyObject* capsule) { return static_cast<Enrolment*>(PyCapsule_GetPointer(capsule, kCapsule)); }
 
-// worker_enrol((worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, mask)) -> capsule
+// worker_enrol((worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, mask, ground or None)) -> capsule
 PyObject* worker_enrol(PyObject*, PyObject* argument) {
   WorkerSeed seed;
   unsigned worker = 0;
@@ -116,9 +137,10 @@ PyObject* worker_enrol(PyObject*, PyObject* argument) {
   int ring = -1;
   const char* tag = nullptr;
   PyObject* mask = nullptr;
+  PyObject* ahead = nullptr;
   if (!PyTuple_Check(argument)) return PyErr_Format(PyExc_TypeError, "worker_enrol() takes the tuple that the zygote passed");
-  if (!PyArg_ParseTuple(argument, "ILiiiiisO!", &worker, &identity, &socket, &ring, &seed.bell_fd, &seed.parent_pidfd, &seed.zygote_pid,
-                        &tag, &PyTuple_Type, &mask)) {
+  if (!PyArg_ParseTuple(argument, "ILiiiiisO!O", &worker, &identity, &socket, &ring, &seed.bell_fd, &seed.parent_pidfd, &seed.zygote_pid,
+                        &tag, &PyTuple_Type, &mask, &ahead)) {
     return nullptr;
   }
   seed.worker = worker;
@@ -127,7 +149,9 @@ PyObject* worker_enrol(PyObject*, PyObject* argument) {
   seed.ring.reset(ring);
   seed.tag = tag;
   if (!tuple_to_mask(mask, seed.mask)) return nullptr;
-  auto enrolled = worker::enrol(std::move(seed));
+  Ground* ground = ahead == Py_None ? nullptr : static_cast<Ground*>(PyCapsule_GetPointer(ahead, kGroundCapsule));
+  if (ground == nullptr && ahead != Py_None) return nullptr;
+  auto enrolled = worker::enrol(std::move(seed), ground == nullptr ? std::nullopt : std::exchange(*ground, std::nullopt));
   if (!enrolled.ok()) return set_error(enrolled.error());
   return PyCapsule_New(std::move(enrolled).value().release(), kCapsule, nullptr);
 }

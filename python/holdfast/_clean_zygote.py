@@ -77,6 +77,7 @@ class CleanZygote:
         code = 1
         try:
             run: Callable[[_worker.Seed], int]
+            warm_up: Callable[[], None] | None = None
             if self.method == "spawn":
                 from . import _child_pickles  # noqa: F401  # once, and not in each child
 
@@ -86,8 +87,9 @@ class CleanZygote:
                 report_threads()
                 get_plan = functools.partial(_worker.load_plan, self.preparation, self.plan_bytes)
                 run = functools.partial(_worker.run_forked, get_plan, self.clears_atexit)
+                warm_up = functools.partial(_worker.warm_up, None)
             util._flush_std_streams()  # type: ignore[attr-defined]  # what the imports printed, once
-            code = _core.zygote_main(*self.seed_fds, self.mask, run)
+            code = _core.zygote_main(*self.seed_fds, self.mask, run, warm_up)
         finally:
             os._exit(code)
 

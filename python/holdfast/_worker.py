@@ -28,8 +28,8 @@ __all__ = ["ExecutedWorker", "Plan", "run_forked"]
 
 TAG_VARIABLE = "HOLDFAST_WORKER"
 
-# worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, signal mask: as bind_worker.cpp passes it on.
-Seed = tuple[int, int, int, int, int, int, int, str, tuple[int, ...]]
+# worker, identity, socket, ring, bell_fd, parent_pidfd, zygote_pid, tag, signal mask, what was done ahead: as bind_worker.cpp passes it on.
+Seed = tuple[int, int, int, int, int, int, int, str, tuple[int, ...], object]
 
 
 class Plan:
@@ -60,6 +60,12 @@ class Plan:
         self.initargs = initargs
         self.recycle_after_async_exception = recycle_after_async_exception
         self.stall_warning = stall_warning
+
+
+def warm_up(plan: Plan | None) -> None:
+    """In a process that was forked ahead, before it has its seed: touch what a birth touches, so that those pages are copied now."""
+    if plan is not None:
+        _make_process(plan, 0)
 
 
 def run_forked(plan: Plan | Callable[[], Plan], clear_atexit: bool, seed: Seed) -> int:

@@ -94,7 +94,7 @@ class _Forked:
         try:
             report_threads()
             run = functools.partial(_worker.run_forked, self._plan, hasattr(popen_fork, "atexit"))
-            code = _core.zygote_main(*self._fds, self._mask, run)
+            code = _core.zygote_main(*self._fds, self._mask, run, functools.partial(_worker.warm_up, self._plan))
         finally:
             os._exit(code)
 

@@ -56,6 +56,7 @@ int run_zygote(CppZygote& zygote) {
   config.bell_fd = zygote.bell_fd;
   config.parent_pidfd = zygote.parent_pidfd;
   config.worker_mask = zygote.worker_mask;
+  config.warm_up = zygote.warm_up;
   config.run_worker = [&zygote](WorkerSeed&& seed) { return run_cpp_worker(zygote, std::move(seed)); };
   return zygote_main(config);
 }

@@ -17,6 +17,7 @@ struct CppZygote {
   Handler handler;
   std::function<void()> initializer;  // in each worker before its first item; may throw: the worker's start has failed
   sigset_t worker_mask = {};          // the signals that initializer and handler find blocked: the mask of the one who opened the pool
+  std::function<void()> warm_up;      // see ZygoteConfig; empty = no spare
   std::function<void()> in_zygote;    // first thing in the forked zygote: drop the descriptors that belong to the pool alone
 };
 

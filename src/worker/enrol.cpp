@@ -60,21 +60,9 @@ Status say_hello(const Enrolment& worker) {
   return sys::send_pod(worker.seed.socket.get(), hello);
 }
 
-Status first_acts(Enrolment& worker) {
-  if (auto done = sys::set_parent_death_signal(SIGKILL); !done.ok()) return done;
-  HF_FAILPOINT(worker_guarded);
-  // The signal does not come for a zygote that died before it was set.
-  if (getppid() != worker.seed.zygote_pid) sys::exit_now(1);
-  auto group = sys::join_new_group();
-  if (!group.ok()) return group.error();
-  worker.group = group.value();
-  HF_FAILPOINT(worker_grouped);
-  (void)sys::raise_oom_score_adj(kOomScore);  // a /proc mounted read-only must not keep workers from starting
-  (void)sys::disable_core_dumps();            // at worst a death by SIGSEGV is told later
-  (void)sys::set_ignored(SIGTTOU);            // `stty tostop` would stop a worker that prints; ditto
+Status introduce(Enrolment& worker) {
   if (auto done = Lineage::mark_this_process(worker.seed.bell_fd, worker.seed.worker); !done.ok()) return done;
   if (auto done = guard_against_parent_death(worker); !done.ok()) return done;
-  if (auto done = sys::stdin_from_null(); !done.ok()) return done;
   if (auto done = open_channel(worker); !done.ok()) return done;
   HF_FAILPOINT(worker_attached);
   auto said = say_hello(worker);
@@ -84,16 +72,36 @@ Status first_acts(Enrolment& worker) {
 
 }  // namespace
 
-Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed) {
+Result<Groundwork> lay_ground(int bell_fd, int zygote_pid) {
+  auto bell = ring::BellPage::attach(bell_fd);
+  if (!bell.ok()) return bell.error();
+  if (auto done = sys::set_parent_death_signal(SIGKILL); !done.ok()) return done.error();
+  HF_FAILPOINT(worker_guarded);
+  // The signal does not come for a zygote that died before it was set.
+  if (getppid() != zygote_pid) sys::exit_now(1);
+  auto group = sys::join_new_group();
+  if (!group.ok()) return group.error();
+  HF_FAILPOINT(worker_grouped);
+  (void)sys::raise_oom_score_adj(kOomScore);  // a /proc mounted read-only must not keep workers from starting
+  (void)sys::disable_core_dumps();            // at worst a death by SIGSEGV is told later
+  (void)sys::set_ignored(SIGTTOU);            // `stty tostop` would stop a worker that prints; ditto
+  if (auto done = sys::stdin_from_null(); !done.ok()) return done.error();
+  return Groundwork{group.value(), std::move(bell).value()};
+}
+
+Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed, std::optional<Groundwork>&& ground) {
   const int socket = seed.socket.get();
-  auto bell = ring::BellPage::attach(seed.bell_fd);
-  if (!bell.ok()) {
-    report_init_failed(socket, bell.error().message());
-    return bell.error();
+  if (!ground) {
+    auto laid = lay_ground(seed.bell_fd, seed.zygote_pid);
+    if (!laid.ok()) {
+      report_init_failed(socket, laid.error().message());
+      return laid.error();
+    }
+    ground = std::move(laid).value();
   }
   std::unique_ptr<Enrolment> worker(
-      new Enrolment{std::move(seed), /*group=*/0, /*watcher=*/nullptr, /*channel=*/nullptr, std::move(bell).value()});
-  if (auto done = first_acts(*worker); !done.ok()) {
+      new Enrolment{std::move(seed), ground->group, /*watcher=*/nullptr, /*channel=*/nullptr, std::move(ground->bell)});
+  if (auto done = introduce(*worker); !done.ok()) {
     report_init_failed(socket, done.error().message());
     return done.error();
   }

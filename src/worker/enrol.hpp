@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "base/result.hpp"
@@ -22,8 +23,17 @@ struct Enrolment {
   ring::BellPage bell;
 };
 
-/// An error means that the worker must leave; the pool has been told why (init_failed), where it could be told.
-Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed);
+/// What of an enrolment needs no seed. From here on the process dies with the zygote and is in a group of its own.
+struct Groundwork {
+  int group = 0;
+  ring::BellPage bell;
+};
+/// A spare does this ahead (zygote.hpp). Leaves the process when the zygote is dead.
+Result<Groundwork> lay_ground(int bell_fd, int zygote_pid);
+
+/// `ground`: what was done ahead; without it, it is done here. An error means that the worker must leave; the pool has been told why
+/// (init_failed), where it could be told.
+Result<std::unique_ptr<Enrolment>> enrol(WorkerSeed&& seed, std::optional<Groundwork>&& ground = std::nullopt);
 
 /// After the initializer: the parent-death signal again (a change of credentials clears it), then `ready`.
 Status report_ready(const Enrolment& enrolment);

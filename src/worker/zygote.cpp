@@ -37,6 +37,8 @@ constexpr std::uint64_t kChildTag = 3;
 constexpr std::uint64_t kJobControlTag = 4;
 constexpr std::uint64_t kWorkerTag = std::uint64_t{1} << 32;  // and its pid in the lower half
 constexpr Nanos kOrphanDelay = std::chrono::milliseconds(2);
+// After a start: the worker that was just born, and who waits for it, go first.
+constexpr Nanos kSpareDelay = std::chrono::milliseconds(1);
 // Steps of start_failed (its field b).
 constexpr std::int64_t kStepMessage = 1;
 constexpr std::int64_t kStepFork = 2;
@@ -67,7 +69,14 @@ class Zygote {
   void follow_caller();
   bool handle_message();
   void start(const Message& request, std::vector<UniqueFd> fds);
+  WorkerSeed make_seed(const Message& request, std::vector<UniqueFd>&& fds) const;
+  void tell_started(const Message& request, int pid, int pidfd);
+  void leave_behind();
   [[noreturn]] void become_worker(WorkerSeed&& seed);
+  void fork_spare();
+  [[noreturn]] void become_spare(UniqueFd line);
+  bool use_spare(const Message& request, const WorkerSeed& seed);
+  void drop_spare();
   void worker_ended(int pid);
   bool tell_end(int pid, Brood::Worker& worker);
   void reap(const Message& request);
@@ -84,6 +93,14 @@ class Zygote {
   Lineage lineage_;
   bool succeeds_ = false;     // a zygote before it has died, and what that one had adopted is nobody's now
   bool orphans_due_ = false;  // some child has ended since the last look
+  const int zygote_pid_ = getpid();
+  struct Spare {
+    int pid = 0;  // 0 = there is none
+    UniqueFd line;
+  };
+  Spare spare_;
+  bool workers_die_ = false;  // one has
+  Time spare_due_ = kNever;
   Brood brood_;
 };
 
@@ -135,6 +152,7 @@ bool Zygote::serve_once() {
   const auto count = epoll_->wait(events, time_to_sleep());
   if (!count.ok()) return false;
   if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
+  if (count.value() == 0 && spare_due_ <= sys::now()) fork_spare();
   if (job_control_->next_look() <= sys::now()) follow_caller();
   bool message = false;
   bool child = false;
@@ -164,7 +182,8 @@ void Zygote::follow_caller() {
 
 Nanos Zygote::time_to_sleep() const {
   const Time look = job_control_->next_look();
-  const Nanos until_look = look == kNever ? Nanos::max() : std::max(Nanos{0}, look - sys::now());
+  const Time next = std::min(look, spare_due_);
+  const Nanos until_look = next == kNever ? Nanos::max() : std::max(Nanos{0}, next - sys::now());
   return orphans_due_ ? std::min(kOrphanDelay, until_look) : until_look;
 }
 
@@ -194,8 +213,7 @@ void Zygote::start_failed(const Message& request, int err_no, std::int64_t step)
   answer(message);
 }
 
-void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
-  if (fds.size() != 2) return start_failed(request, EMFILE, kStepMessage);  // descriptors were lost on the way (MSG_CTRUNC)
+WorkerSeed Zygote::make_seed(const Message& request, std::vector<UniqueFd>&& fds) const {
   WorkerSeed seed;
   seed.worker = request.worker;
   seed.identity = request.a;
@@ -203,9 +221,17 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   seed.ring = std::move(fds[1]);
   seed.bell_fd = config_.bell_fd;
   seed.parent_pidfd = config_.parent_pidfd;
-  seed.zygote_pid = getpid();
+  seed.zygote_pid = zygote_pid_;
   seed.tag = lineage_.tag(request.worker);
   seed.mask = config_.worker_mask;
+  return seed;
+}
+
+void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
+  if (fds.size() != 2) return start_failed(request, EMFILE, kStepMessage);  // descriptors were lost on the way (MSG_CTRUNC)
+  WorkerSeed seed = make_seed(request, std::move(fds));
+  if (config_.warm_up && workers_die_) spare_due_ = sys::now() + kSpareDelay;
+  if (use_spare(request, seed)) return;
 
   HF_FAILPOINT(zygote_forks);
   const int pid = config_.fork ? config_.fork() : fork();
@@ -217,26 +243,35 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
     (void)kill_tree(pid);  // the pool could not watch it; it is reaped as an orphan when it has ended
     return start_failed(request, pidfd.error().err_no, kStepPidfd);
   }
-  Message started;
-  started.type = MessageType::started;
-  started.worker = request.worker;
-  started.pid = pid;
-  const int pass[] = {pidfd.value().get()};
-  answer(started, pass);
-  HF_FAILPOINT(zygote_started);
+  tell_started(request, pid, pidfd.value().get());
   // Without memory in the kernel for this its end is told when the pool asks for it to be reaped.
   (void)epoll_->add(pidfd.value().get(), kWorkerTag | static_cast<std::uint32_t>(pid), sys::kReadable);
   brood_.add(pid, {.id = request.worker, .pidfd = std::move(pidfd).value(), .burial = {}});
 }
 
-// In the child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
-void Zygote::become_worker(WorkerSeed&& seed) {
-  HF_FAILPOINT(worker_born);
+void Zygote::tell_started(const Message& request, int pid, int pidfd) {
+  Message started;
+  started.type = MessageType::started;
+  started.worker = request.worker;
+  started.pid = pid;
+  const int pass[] = {pidfd};
+  answer(started, pass);
+  HF_FAILPOINT(zygote_started);
+}
+
+// In a child. What belongs to the zygote alone is closed, so that a worker holds no other worker's pidfd and not the pool's line.
+void Zygote::leave_behind() {
   brood_.forget();
   config_.pool_socket.reset();
   epoll_.reset();
   child_signal_.reset();
   job_control_.reset();
+  spare_ = {};
+}
+
+void Zygote::become_worker(WorkerSeed&& seed) {
+  HF_FAILPOINT(worker_born);
+  leave_behind();
   sys::set_thread_name(callers_name_.c_str());
   (void)sigaction(SIGCHLD, &callers_child_action_, nullptr);  // cannot fail: it is what sigaction() gave us
   int code = 1;
@@ -249,7 +284,64 @@ void Zygote::become_worker(WorkerSeed&& seed) {
   sys::exit_now(code);
 }
 
+// Whatever fails here: the next worker is then forked when it is asked for.
+void Zygote::fork_spare() {
+  spare_due_ = kNever;
+  if (spare_.pid != 0) return;
+  auto line = sys::socketpair_seqpacket();
+  if (!line.ok()) return;
+  const int pid = config_.fork ? config_.fork() : fork();
+  if (pid == 0) {
+    line.value().a.reset();
+    become_spare(std::move(line.value().b));
+  }
+  if (pid < 0) return;
+  auto pidfd = sys::pidfd_open(pid);
+  if (!pidfd.ok() || !epoll_->add(pidfd.value().get(), kWorkerTag | static_cast<std::uint32_t>(pid), sys::kReadable).ok()) {
+    (void)kill_tree(pid);  // nobody would see its end; it is reaped as an orphan
+    return;
+  }
+  // Among the brood, so that nobody takes it for a leftover of a dead worker. It has no mark yet (Lineage), and no worker has the id 0.
+  brood_.add(pid, {.id = 0, .pidfd = std::move(pidfd).value(), .burial = {}});
+  spare_ = {pid, std::move(line.value().a)};
+}
+
+// In the child. The signal does not come for a zygote that died before it was set: hence the look at getppid().
+void Zygote::become_spare(UniqueFd line) {
+  leave_behind();
+  sys::set_thread_name("hf-spare");
+  if (!sys::set_parent_death_signal(SIGKILL).ok() || getppid() != zygote_pid_) sys::exit_now(1);
+  if (config_.warm_up) config_.warm_up();
+  Message request;
+  auto got = sys::receive_pod(line.get(), request);
+  // EOF: the zygote does without. Fewer descriptors: this process is out of them, and its end is a failed start.
+  if (!got.ok() || got->eof || got->fds.size() != 2) sys::exit_now(1);
+  line.reset();
+  become_worker(make_seed(request, std::move(got->fds)));
+}
+
+// False: there is none, or it is dead, and its end has not been seen yet.
+bool Zygote::use_spare(const Message& request, const WorkerSeed& seed) {
+  if (spare_.pid == 0) return false;
+  const int fds[] = {seed.socket.get(), seed.ring.get()};
+  if (!sys::send_pod(spare_.line.get(), request, fds, /*dont_wait=*/true).ok()) return false;
+  const int pid = std::exchange(spare_, {}).pid;
+  // From here on it is a worker like any other; its end, should it be dead already, is told when its pidfd is looked at.
+  Brood::Worker* worker = brood_.find(pid);
+  worker->id = request.worker;
+  tell_started(request, pid, worker->pidfd.get());
+  return true;
+}
+
+void Zygote::drop_spare() {
+  epoll_->remove(brood_.find(spare_.pid)->pidfd.get());
+  (void)sys::wait_pidfd(brood_.find(spare_.pid)->pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // fails if a stranger has: all the same
+  (void)brood_.remove(spare_.pid, /*left_alone=*/false);
+  spare_ = {};
+}
+
 void Zygote::worker_ended(int pid) {
+  if (pid == spare_.pid) return drop_spare();
   Brood::Worker* worker = brood_.find(pid);
   if (worker == nullptr || !tell_end(pid, *worker) || !worker->burial) return;
   bury(pid, *worker->burial);
@@ -275,6 +367,7 @@ bool Zygote::tell_end(int pid, Brood::Worker& worker) {
   answer(message);
   HF_FAILPOINT(zygote_end_told);
   worker.end_told = true;
+  workers_die_ = true;
   epoll_->remove(worker.pidfd.get());
   return true;
 }

@@ -53,7 +53,7 @@ std::uint32_t FakeWorker::next_slot() {
   return slot;
 }
 
-FakePool::FakePool(Handler handler, std::function<void()> initializer) {
+FakePool::FakePool(Handler handler, std::function<void()> initializer, std::function<void()> warm_up) {
   auto pair = sys::socketpair_seqpacket();
   auto self = sys::pidfd_open(getpid());
   auto bell = ring::BellPage::create();
@@ -67,6 +67,7 @@ FakePool::FakePool(Handler handler, std::function<void()> initializer) {
   zygote.parent_pidfd = self_pidfd_.get();
   zygote.handler = std::move(handler);
   zygote.initializer = std::move(initializer);
+  zygote.warm_up = std::move(warm_up);
   zygote.worker_mask = sys::BlockAllSignals().old_mask();
   zygote.in_zygote = [this] { line_.reset(); };
   auto forked = fork_cpp_zygote(std::move(zygote));

@@ -45,7 +45,7 @@ struct Answer {
 
 class FakePool {
  public:
-  explicit FakePool(Handler handler, std::function<void()> initializer = {});
+  explicit FakePool(Handler handler, std::function<void()> initializer = {}, std::function<void()> warm_up = {});
   ~FakePool();
 
   int zygote_pid() const { return zygote_pid_; }

@@ -137,6 +137,84 @@ TEST(ZygoteReap, KillsOneThatLivesAndReapsItThen) {
   EXPECT_TRUE(eventually([&] { return !sys::read_stat(worker->pid).ok(); }));
 }
 
+/// A pool whose first worker has died, so that there is a spare; the second worker is alive.
+struct PoolWithSpare {
+  FakePool pool{echo, /*initializer=*/{}, /*warm_up=*/[] {}};
+  std::unique_ptr<FakeWorker> worker;
+  int spare = 0;
+
+  PoolWithSpare() {
+    auto first = pool.start_worker();
+    EXPECT_EQ(sys::children_of(pool.zygote_pid()), std::vector<int>{first->pid});  // nobody has died yet
+    worker = replace(*first);
+    find_spare();
+  }
+  std::unique_ptr<FakeWorker> replace(FakeWorker& victim) {
+    EXPECT_EQ(kill(victim.pid, SIGKILL), 0);
+    pool.bury(victim, 1);
+    return pool.start_worker();
+  }
+  void find_spare() {
+    ASSERT_TRUE(eventually([&] {
+      for (const int pid : sys::children_of(pool.zygote_pid())) {
+        if (pid != worker->pid) spare = pid;
+      }
+      // It dies with the zygote from the moment on that it shows this name (below: it waits for its seed).
+      return spare != 0 && sys::read_stat(spare).ok() && sys::read_stat(spare).value().state == 'S';
+    }));
+  }
+};
+
+// The look for what the dead worker left behind must not take the spare for it.
+TEST(ZygoteSpare, IsTheNextWorkerAndAnotherTakesItsPlace) {
+  PoolWithSpare with;
+  for (int round = 0; round < 3; ++round) {
+    const int expected = with.spare;
+    with.worker = with.replace(*with.worker);
+    EXPECT_EQ(with.worker->pid, expected);
+    EXPECT_EQ(with.pool.run(*with.worker, "hello").text, "hello");
+    EXPECT_EQ(sys::read_stat(expected).value().ppid, with.pool.zygote_pid());
+    with.spare = 0;
+    with.find_spare();
+  }
+}
+
+TEST(ZygoteSpare, ThatIsKilledIsReapedAndNobodyIsTold) {
+  PoolWithSpare with;
+  ASSERT_EQ(kill(with.spare, SIGKILL), 0);
+  EXPECT_TRUE(eventually([&] { return !sys::read_stat(with.spare).ok(); }));
+  auto other = with.pool.start_worker();  // the next word of the zygote is `started`
+  EXPECT_EQ(with.pool.run(*other, "x").text, "x");
+  EXPECT_EQ(with.pool.run(*with.worker, "y").text, "y");
+}
+
+TEST(ZygoteSpare, IsAWorkerLikeAnyOtherFromItsSeedOn) {
+  PoolWithSpare with;
+  ASSERT_EQ(kill(with.spare, SIGSTOP), 0);
+  auto stopped = with.pool.start_worker(/*ready=*/false);
+  EXPECT_EQ(stopped->pid, with.spare);
+  ASSERT_EQ(kill(with.spare, SIGKILL), 0);
+  const auto exited = with.pool.next_from_zygote();
+  EXPECT_EQ(exited.type, ring::MessageType::exited);
+  EXPECT_EQ(exited.worker, stopped->id);
+  EXPECT_EQ(exited.a, SIGKILL);
+}
+
+TEST(ZygoteSpare, DiesWithTheZygoteHoweverThatDies) {
+  PoolWithSpare with;
+  ASSERT_EQ(kill(with.pool.zygote_pid(), SIGKILL), 0);
+  EXPECT_EQ(with.pool.await_zygote(), SIGKILL);
+  EXPECT_TRUE(eventually([&] { return is_gone_or_zombie(with.spare); }));
+  ASSERT_EQ(kill(with.worker->pid, SIGKILL), 0);  // a worker outlives its zygote
+}
+
+TEST(ZygoteSpare, IsGoneWhenThePoolEnds) {
+  PoolWithSpare with;
+  with.pool.send_to_zygote(ring::MessageType::stop_zygote);
+  EXPECT_EQ(with.pool.await_zygote(), 0);
+  EXPECT_FALSE(sys::read_stat(with.spare).ok());
+}
+
 class ZygoteLeftovers : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ZygoteLeftovers, OfADeadWorkerAreKilledAndOfALiveOneStay) {
