@@ -56,7 +56,7 @@ PyObject* prepared(PyObject* prepare, const Birth& birth, const sigset_t& mask) 
                                birth.failure_read.get(), birth.failure_write.get(), blocked);
 }
 
-/// The pid; 0 in the child; -1 with a Python error set.
+/// The pid; -1 with a Python error set. A forked child does not come back here.
 long give_birth(pool::Engine& engine, PyObject* prepare, const sigset_t& mask) {
   Birth birth;
   if (const Status opened = open_birth(engine, birth); !opened) {
@@ -69,11 +69,7 @@ long give_birth(pool::Engine& engine, PyObject* prepare, const sigset_t& mask) {
   if (started == nullptr) return -1;
   const long pid = PyLong_AsLong(started);
   Py_DECREF(started);
-  if (pid == 0) {  // the child's own from here on
-    (void)birth.socket.release();
-    (void)birth.bell.release();
-    (void)birth.parent.release();
-  } else if (pid > 0) {
+  if (pid > 0) {
     if (const Status told = engine.zygote_running(static_cast<int>(pid), /*is_our_child=*/true); !told) {
       (void)set_error(told.error());
       return -1;
@@ -84,11 +80,11 @@ long give_birth(pool::Engine& engine, PyObject* prepare, const sigset_t& mask) {
 
 }  // namespace
 
-/// launch_zygote(prepare) -> pid; 0 in the child, which keeps all signals blocked.
+/// launch_zygote(prepare) -> pid
 PyObject* core_launch_zygote(PyObject* object, PyObject* prepare) {
   const sigset_t mask = sys::block_all();
   const long pid = give_birth(*as_core(object)->engine, prepare, mask);
-  if (pid != 0) sys::restore_mask(mask);
+  sys::restore_mask(mask);
   return pid < 0 ? nullptr : PyLong_FromLong(pid);
 }
 

@@ -57,11 +57,12 @@ int fork_interpreter() {
   return pid;
 }
 
-// fork_zygote() -> pid; 0 in the child. All signals are blocked, before and after, in both (Core.launch_zygote sees to it).
-PyObject* fork_zygote(PyObject*, PyObject*) {
-  if (PySys_Audit("os.fork", nullptr) != 0) return nullptr;
-  const int pid = fork_interpreter();
-  return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(pid);
+/// The fork of a worker from a zygote that is itself a fork of the caller and runs no Python: to the interpreter these two are one. The hooks'
+/// first half ran in the caller, their second half runs here, in the worker; nobody pays for it in between.
+int fork_from_plain_zygote() {
+  const int pid = fork();
+  if (pid == 0) PyOS_AfterFork_Child();
+  return pid;
 }
 
 PyObject* set_parent_death_kill(PyObject*, PyObject*) {
@@ -105,25 +106,69 @@ void prepare_spare(const worker::ZygoteConfig& config, int zygote_pid, PyObject*
   PyErr_Clear();
 }
 
+/// What zygote_main() and fork_zygote() are given: socket_fd, bell_fd, parent_pidfd, mask, run, warm_up or None.
+struct ZygoteArguments {
+  worker::ZygoteConfig config;
+  PyObject* run = nullptr;  // borrowed: the caller's frame holds it for as long as this process lives
+  PyObject* warm_up = nullptr;
+  Ground ground;
+};
+
+bool parse(PyObject* arguments, ZygoteArguments& into) {
+  int socket = -1;
+  PyObject* mask = nullptr;
+  if (!PyArg_ParseTuple(arguments, "iiiO!OO", &socket, &into.config.bell_fd, &into.config.parent_pidfd, &PyTuple_Type, &mask, &into.run,
+                        &into.warm_up) ||
+      !tuple_to_mask(mask, into.config.worker_mask)) {
+    return false;
+  }
+  into.config.pool_socket.reset(socket);
+  return true;
+}
+
+int serve(ZygoteArguments& zygote, int (*fork)()) {
+  zygote.config.fork = fork;
+  zygote.config.run_worker = [&zygote](WorkerSeed&& seed) { return run_in_worker(zygote.run, std::move(seed), zygote.ground); };
+  if (zygote.warm_up != Py_None) {
+    const int pid = getpid();
+    zygote.config.warm_up = [&zygote, pid] { prepare_spare(zygote.config, pid, zygote.warm_up, zygote.ground); };
+  }
+  return worker::zygote_main(zygote.config);
+}
+
 // zygote_main(socket_fd, bell_fd, parent_pidfd, mask, run, warm_up or None) -> exit code. All signals must be blocked; `run` is called in each
 // worker, warm_up() in each that is forked ahead; None: none is.
 PyObject* zygote_main(PyObject*, PyObject* arguments) {
-  int socket = -1;
-  worker::ZygoteConfig config;
-  PyObject* mask = nullptr;
-  PyObject* run = nullptr;
-  PyObject* warm_up = nullptr;
-  if (!PyArg_ParseTuple(arguments, "iiiO!OO:zygote_main", &socket, &config.bell_fd, &config.parent_pidfd, &PyTuple_Type, &mask, &run,
-                        &warm_up))
+  ZygoteArguments zygote;
+  return parse(arguments, zygote) ? PyLong_FromLong(serve(zygote, fork_interpreter)) : nullptr;
+}
+
+// fork_zygote((as zygote_main), (descriptors that the zygote closes)) -> pid. The zygote never returns, and runs no Python. All signals are blocked,
+// before and after, in both (Core.launch_zygote sees to it).
+PyObject* fork_zygote(PyObject*, PyObject* arguments) {
+  PyObject* given = nullptr;
+  int foreign[3];
+  if (!PyArg_ParseTuple(arguments, "O!(iii):fork_zygote", &PyTuple_Type, &given, &foreign[0], &foreign[1], &foreign[2])) return nullptr;
+  ZygoteArguments zygote;
+  if (!parse(given, zygote)) {
+    (void)zygote.config.pool_socket.release();  // the launcher's
     return nullptr;
-  if (!tuple_to_mask(mask, config.worker_mask)) return nullptr;
-  config.pool_socket.reset(socket);
-  config.fork = fork_interpreter;
-  Ground ground;
-  config.run_worker = [run, &ground](WorkerSeed&& seed) { return run_in_worker(run, std::move(seed), ground); };
-  const int zygote_pid = getpid();
-  if (warm_up != Py_None) config.warm_up = [&config, zygote_pid, warm_up, &ground] { prepare_spare(config, zygote_pid, warm_up, ground); };
-  return PyLong_FromLong(worker::zygote_main(config));
+  }
+  if (PySys_Audit("os.fork", nullptr) != 0) {
+    (void)zygote.config.pool_socket.release();
+    return nullptr;
+  }
+  PyOS_BeforeFork();
+  const int pid = fork();
+  const int error = errno;
+  if (pid == 0) {
+    for (const int fd : foreign) (void)close(fd);  // cannot fail: they are the launcher's, open
+    sys::exit_now(serve(zygote, fork_from_plain_zygote));
+  }
+  PyOS_AfterFork_Parent();
+  (void)zygote.config.pool_socket.release();  // the launcher's
+  errno = error;
+  return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(pid);
 }
 
 Enrolment* enrolment_of(PyObject* capsule) { return static_cast<Enrolment*>(PyCapsule_GetPointer(capsule, kCapsule)); }
@@ -225,7 +270,7 @@ PyObject* worker_run(PyObject*, PyObject* arguments) {
 }
 
 PyMethodDef methods[] = {
-    {"fork_zygote", fork_zygote, METH_NOARGS, "Fork as os.fork() does, without its warning about threads: the pid."},
+    {"fork_zygote", fork_zygote, METH_VARARGS, "Fork a zygote that serves, without Python, until its end: the pid."},
     {"set_parent_death_kill", set_parent_death_kill, METH_NOARGS, "SIGKILL this process when the thread that forked it ends."},
     {"zygote_main", zygote_main, METH_VARARGS, "Serve as the zygote of a pool: the exit code."},
     {"worker_enrol", worker_enrol, METH_O, "A worker's first acts: own group, watcher, hello. The handle for the other functions."},

@@ -17,11 +17,11 @@ import sys
 from collections.abc import Callable
 from multiprocessing import context as mp_context
 from multiprocessing import popen_fork, process, resource_tracker, spawn, util
-from typing import Any, NoReturn
+from typing import Any
 
 from . import _core, _describe, _worker  # noqa: F401  # _describe: forked workers inherit it
 from ._child_pickles import SpawningPopen, pickle_for_child, without_main
-from ._clean_zygote import CleanZygote, Fds, Mask, report_threads
+from ._clean_zygote import CleanZygote, Fds, Mask
 
 __all__ = ["launch"]
 
@@ -71,32 +71,17 @@ def launch(
         resource_tracker.ensure_running()  # here: when it starts the tracker it unblocks SIGINT and SIGTERM
         core.launch_zygote(functools.partial(_prepare_clean, method, plan, main_by_value))
         return
-    forked = _Forked(plan)
     util._flush_std_streams()  # type: ignore[attr-defined]  # unflushed text would be printed by every worker again
-    if core.launch_zygote(forked.prepare) == 0:
-        forked.serve()
+    core.launch_zygote(functools.partial(_prepare_fork, plan))
 
 
-class _Forked:
-    """The zygote of a fork pool."""
-
-    def __init__(self, plan: _worker.Plan) -> None:
-        self._plan = plan
-
-    def prepare(self, fds: Fds, _message: int, _failure: tuple[int, int], mask: Mask) -> Callable[[], int]:
-        """Keep what the child needs; return what forks it."""
-        self._fds, self._mask = fds, mask
-        return _core.fork_zygote
-
-    def serve(self) -> NoReturn:
-        """In the child: its whole life."""
-        code = 1
-        try:
-            report_threads()
-            run = functools.partial(_worker.run_forked, self._plan, hasattr(popen_fork, "atexit"))
-            code = _core.zygote_main(*self._fds, self._mask, run, functools.partial(_worker.warm_up, self._plan))
-        finally:
-            os._exit(code)
+def _prepare_fork(
+    plan: _worker.Plan, fds: Fds, message: int, failure: tuple[int, int], mask: Mask
+) -> Callable[[], int]:
+    """Return what forks the zygote of a fork pool: in the child it is C code until a worker is born."""
+    run = functools.partial(_worker.run_forked, plan, hasattr(popen_fork, "atexit"))
+    arguments = (*fds, mask, run, functools.partial(_worker.warm_up, plan))
+    return functools.partial(_core.fork_zygote, arguments, (message, *failure))
 
 
 def _prepare_clean(

@@ -142,10 +142,11 @@ Status Engine::zygote_running(int pid, bool is_our_child) {
 
 Status Engine::start() {
   {
-    const Impl::Lock lock(impl_->mutex);
+    Impl::Lock lock(impl_->mutex);
     impl_->opened = true;
     impl_->scheduler.open(impl_->clock.now());
     impl_->run_actions();
+    impl_->start_wanted(lock);  // by this thread: the zygote need not wait for the supervisor's first turn, nor have we a supervisor yet
   }
   auto thread = sys::NativeThread::start({.name = "holdfast", .stack_bytes = 0}, [impl = impl_.get()] { impl->supervise(); });
   if (!thread) return std::move(thread).error();

@@ -91,6 +91,7 @@ Status Pool::Impl::fork_zygote() {
                                       .handler = handler,
                                       .initializer = options.initializer,
                                       .worker_mask = callers_mask,
+                                      .warm_up = {},  // a fork without an interpreter costs little
                                       .in_zygote = {}});
   if (!pid) return std::move(pid).error();
   HF_FAILPOINT(parent_zygote_forked);

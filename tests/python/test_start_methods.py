@@ -139,22 +139,64 @@ def test_a_script_without_the_guard_is_told_why(tmp_path):
 
 THREADED = textwrap.dedent(
     """
-    import os, threading, time
+    import multiprocessing, os, sys, threading, time
     from holdfast import Pool
     def start():
         threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
-    os.register_at_fork(after_in_child=start)
-    with Pool(1, context="fork") as pool:
-        print(pool.apply(abs, (-1,)))
+    if __name__ == "__main__":
+        os.register_at_fork(after_in_child=start)
+        multiprocessing.set_forkserver_preload(["threaded"])
+        with Pool(1, context=sys.argv[1]) as pool:
+            print(pool.apply(threading.active_count))
     """
 )
 
 
-def test_a_zygote_that_is_not_alone_is_reported():
+def test_a_zygote_that_is_not_alone_is_reported(tmp_path):
     """Workers are forked from it: what its threads hold at that moment nobody releases in the worker."""
-    done = run_python(["-c", THREADED])
+    (tmp_path / "threaded.py").write_text(
+        "import threading, time\n" + THREADED.split("Pool\n")[1].split("if __name__")[0] + "start()\n"
+    )
+    (tmp_path / "program.py").write_text(THREADED)
+    done = run_python([str(tmp_path / "program.py"), "forkserver"])
     assert done.stdout == "1\n" and done.returncode == 0
     assert "has 2 threads instead of 1" in done.stderr
+
+
+def test_the_zygote_of_fork_is_alone_whatever_fork_hooks_do(tmp_path):
+    """It runs no Python: the hooks run in the workers, once in each, as in a child of the caller."""
+    (tmp_path / "program.py").write_text(THREADED)
+    done = run_python([str(tmp_path / "program.py"), "fork"])
+    assert (done.stdout, done.stderr, done.returncode) == ("2\n", "", 0)
+
+
+HOOKED = textwrap.dedent(
+    """
+    import os, signal
+    from holdfast import Pool, WorkerDiedError
+    calls = []
+    os.register_at_fork(
+        before=lambda: calls.append("before"),
+        after_in_parent=lambda: calls.append("parent"),
+        after_in_child=lambda: calls.append("child"),
+    )
+    def show():
+        return calls
+    with Pool(1, context="fork") as pool:
+        for _ in range(3):
+            print(*pool.apply(show))
+            try:
+                pool.apply(os.kill, (pool.apply(os.getpid), signal.SIGKILL))
+            except WorkerDiedError:
+                pass
+    """
+)
+
+
+def test_fork_hooks_run_as_for_a_child_of_the_caller():
+    """Once each, however many forks lie between the caller and the worker, and in replacements, too."""
+    done = run_python(["-c", HOOKED])
+    assert (done.stdout, done.stderr, done.returncode) == ("before child\n" * 3, "", 0)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
