@@ -6,17 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import worker_tasks
 
 import holdfast
 from conftest import eventually
-
-
-def pid_and_name():
-    return os.getpid(), multiprocessing.current_process().name
-
-
-def write_pid(folder):
-    (Path(folder) / str(os.getpid())).touch()
 
 
 def spares(pool):
@@ -54,12 +47,12 @@ def method(request):
 
 def test_a_spare_becomes_a_worker_with_the_next_name(method, tmp_path):
     """The initializer runs when it becomes one, once; names go on without a gap; the pool lists it from then on."""
-    with holdfast.Pool(1, write_pid, (tmp_path,), context=method) as pool:
+    with holdfast.Pool(1, worker_tasks.write_pid, (tmp_path,), context=method) as pool:
         assert spares(pool) == []
-        ran = [pool.apply(pid_and_name)]
+        ran = [pool.apply(worker_tasks.pid_and_name)]
         for _ in range(4):
             kill_worker(pool)
-            ran.append(pool.apply(pid_and_name))
+            ran.append(pool.apply(worker_tasks.pid_and_name))
             eventually(lambda: len(spares(pool)) == 1, "no spare")
             spare = spares(pool)[0]
             assert [handle.pid for handle in pool._pool] == [ran[-1][0]] != [spare]

@@ -175,3 +175,11 @@ def fail_after(path, good, how):
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pid_and_name():
+    return os.getpid(), multiprocessing.current_process().name
+
+
+def write_pid(folder):
+    (Path(folder) / str(os.getpid())).touch()
