@@ -26,6 +26,15 @@ PyTypeObject* feed_type = nullptr;
 
 namespace {
 
+bool make_room(std::vector<pool::Settled>& batch) {
+  try {
+    batch.reserve(1);
+    return true;
+  } catch (const std::bad_alloc&) {  // no Python code and no wait in this frame: a catch is harmless here
+    return false;
+  }
+}
+
 pool::Engine& engine_of(PyObject* core) { return *as_core(core)->engine; }
 
 // --- Feed ---------------------------------------------------------------------------------------------------------------------
@@ -255,21 +264,49 @@ PyObject* give_item(IteratorObject* self, const pool::Settled& settled) {
   return nullptr;
 }
 
-/// Others behind the item just read may be there: they are taken along, at the price of one. The last batch has been given.
-void take_batch(IteratorObject* self) {
-  self->batch.clear();
-  self->batch_at = 0;
-  engine_of(self->core).take_more(self->job, self->next, self->batch);
-  self->next += self->batch.size();
+void open_piece(IteratorObject* self, std::size_t at) {
+  self->batch_at = at;
+  if (at < self->batch.size() && self->batch[at].is_run()) self->records = ring::pack::Reader(self->batch[at].run());
 }
 
-pool::Settled next_of_batch(IteratorObject* self) { return std::move(self->batch[self->batch_at++]); }
+/// What was read begins a new batch; the last one has been given. Others behind it may be there: they are taken along, at the price of one.
+void take_batch(IteratorObject* self, pool::Settled&& settled) {
+  self->batch.clear();
+  self->batch.push_back(std::move(settled));  // there is room for one
+  engine_of(self->core).take_more(self->job, self->next, self->batch);
+  for (std::size_t i = 1; i < self->batch.size(); ++i) self->next += self->batch[i].count;
+  open_piece(self, 0);
+}
+
+/// The batch's next item. What decoding one runs may read this iterator, too, and free the batch with all its runs: so a record is copied out of
+/// its run first, unless it is one whose decoding runs nothing.
+PyObject* give_next_of_batch(IteratorObject* self) {
+  pool::Settled& piece = self->batch[self->batch_at];
+  if (!piece.is_run()) {
+    const pool::Settled settled = std::move(piece);
+    open_piece(self, self->batch_at + 1);
+    return give_item(self, settled);
+  }
+  ByteSpan record;
+  (void)self->records.next(record);  // there are `count` of them
+  PyObject* value = is_scalar(record) ? decode(record) : nullptr;
+  pool::Settled settled;
+  if (value == nullptr) {
+    PyErr_Clear();  // a scalar: no memory, or nonsense. Once more, for the error that says so
+    settled.item = piece.item;
+    settled.payload = pool::Payload::copy(record);
+    settled.kind = settled.payload.is_lost() ? OutcomeKind::raised : OutcomeKind::done;
+  }
+  ++piece.item;
+  if (--piece.count == 0) open_piece(self, self->batch_at + 1);
+  return value != nullptr ? value : give_item(self, settled);
+}
 
 /// Something that was read earlier and has not been given.
 bool has_rest(IteratorObject* self) {
   return self->kept != nullptr || (self->batch_at < self->batch.size() && !engine_of(self->core).in_forked_child());
 }
-PyObject* give_rest(IteratorObject* self) { return self->kept != nullptr ? give_kept(self) : give_item(self, next_of_batch(self)); }
+PyObject* give_rest(IteratorObject* self) { return self->kept != nullptr ? give_kept(self) : give_next_of_batch(self); }
 
 PyObject* step(IteratorObject* self, const Deadline& deadline) {
   if (has_rest(self)) return give_rest(self);
@@ -283,18 +320,21 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
   }
   if (end == WaitEnd::ready) {
     pool::Engine& engine = engine_of(self->core);
+    // A reader inside another one's wait (a signal handler's next()) takes one item: the other would not see what it takes along.
+    const pool::Take what = reading.nested() ? pool::Take::item : pool::Take::run;
     const auto read = [&](Nanos slice) {
-      return self->unordered ? engine.wait_any(self->job, slice, settled) : engine.wait_item(self->job, self->next, slice, settled);
+      return self->unordered ? engine.wait_any(self->job, slice, settled, what)
+                             : engine.wait_item(self->job, self->next, slice, settled, what);
     };
     end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, Interrupt::workers_on(self->job), read);
     if (end == WaitEnd::ready) {
-      ++self->next;
-      if (!reading.nested()) take_batch(self);  // else the next() that was interrupted would miss them
+      self->next += settled.count;
+      if (!reading.nested()) take_batch(self, std::move(settled));
     }
     reading.end();
   }
   switch (end) {
-    case WaitEnd::ready: return give_item(self, settled);
+    case WaitEnd::ready: return reading.nested() ? give_item(self, settled) : give_next_of_batch(self);
     case WaitEnd::ended: return end_of_items(self);
     case WaitEnd::error: return nullptr;
     case WaitEnd::timed_out: break;
@@ -394,12 +434,17 @@ PyObject* new_iterator(PyObject* type, CoreObject* core, PyObject* pool, PyObjec
   if (self == nullptr) return nullptr;
   new (&self->job) pool::JobRef();
   new (&self->batch) std::vector<pool::Settled>();
+  new (&self->records) ring::pack::Reader();
   self->core = Py_NewRef(reinterpret_cast<PyObject*>(core));
   self->pool = Py_NewRef(pool);
   self->function = Py_NewRef(function);
   self->skip_value = Py_NewRef(policy->skip_value);
   self->policies = policy->policies;
   self->unordered = unordered;
+  if (!make_room(self->batch)) {
+    Py_DECREF(self);
+    return PyErr_NoMemory();
+  }
   return reinterpret_cast<PyObject*>(self);
 }
 

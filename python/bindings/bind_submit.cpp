@@ -35,6 +35,7 @@ bool raise_stopped(CoreObject* core) {
 
 /// Before any argument is looked at, as in the standard pool.
 bool check_running(CoreObject* core) {
+  if (core->engine->takes_work()) return true;
   switch (core->engine->state()) {
     case pool::EngineState::running: return true;
     case pool::EngineState::broken:

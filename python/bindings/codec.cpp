@@ -268,6 +268,8 @@ bool is_pickled(ByteSpan bytes) {
   return tag >= Tag::pickle && tag <= Tag::value_pickle_buffers;
 }
 
+bool is_scalar(ByteSpan bytes) { return !is_pickled(bytes) && !bytes.empty() && static_cast<Tag>(bytes[0]) != Tag::tuple; }
+
 bool is_by_value(ByteSpan bytes) {
   return !bytes.empty() && (static_cast<Tag>(bytes[0]) == Tag::value_pickle || static_cast<Tag>(bytes[0]) == Tag::value_pickle_buffers);
 }

@@ -77,6 +77,9 @@ PyObject* decode(ByteSpan bytes, const BufferOwner& owner = {});
 /// decode() of these bytes runs pickle, and so any code; without it no bytecode runs and no signal handler can.
 bool is_pickled(ByteSpan bytes);
 
+/// decode() of these bytes makes at most one object, which the garbage collector does not look at: no other code can run meanwhile.
+bool is_scalar(ByteSpan bytes);
+
 /// Some of it went through cloudpickle. (Said by the tag: a hint for what to allow, nothing hangs on it.)
 bool is_by_value(ByteSpan bytes);
 

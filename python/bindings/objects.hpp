@@ -16,6 +16,7 @@
 #include "codec.hpp"
 #include "pool/engine.hpp"
 #include "pool/view_budget.hpp"
+#include "ring/pack.hpp"
 #include "types.hpp"
 
 namespace holdfast::python {
@@ -105,8 +106,9 @@ struct IteratorObject {
   pool::JobRef job;
   Policies policies;
   ItemIndex next;
-  std::vector<pool::Settled> batch;  // taken from the engine, from batch_at on not given yet
+  std::vector<pool::Settled> batch;  // taken from the engine, from batch_at on not given yet; room for one at least
   std::size_t batch_at;
+  ring::pack::Reader records;  // of the run at batch_at, if that is one: those not given yet; its `item` and `count` are theirs
   PyObject* kept;  // [(value or exception, success)] that a signal handler has kept from the reader, the next ones; nullptr: none
   bool unordered;
   unsigned long reader;  // the thread that is inside next(), 0 = none: others wait at the gate

@@ -47,7 +47,7 @@ void Engine::Impl::drain_worker(Worker& worker) {
     HF_FAILPOINT(parent_drains);
     sound = accept_result(worker, **next, run, now);
     worker.channel->pop_result();
-    if (sound && run.count != 0 && run.chunk->job->in_runs()) sound = take_run(worker, run, now);
+    if (sound && run.count != 0 && run.chunk->job->takes_runs()) sound = take_run(worker, run, now);
   }
   sound = close_run(worker, run, now) && sound;
   if (!sound) kill_worker(worker, Cause::protocol_error);

@@ -24,6 +24,7 @@ void Engine::Impl::begin_ending(Nanos grace, core::StopReason reason) {
     take_steps(ladder.shorten(now, grace));
   } else {
     ending = true;
+    takes_no_work.store(true, std::memory_order_relaxed);
     ladder = core::StopLadder(now, grace, reason);
     wake_zygote();
     take_steps(ladder.begin(now));
@@ -140,6 +141,7 @@ void Engine::close() {
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child) return;
   impl_->close_asked = true;
+  impl_->takes_no_work.store(true, std::memory_order_relaxed);
   impl_->scheduler.close(impl_->clock.now());
   impl_->run_actions();
   impl_->jobs.for_each([](const JobRef& job) {

@@ -234,9 +234,11 @@ void Engine::cancel(const JobRef& job, ItemIndex first, std::uint64_t count, boo
 
 void Engine::forget(const JobRef& job) {
   Harvest unread;  // freed after the lock: a large payload's end takes its own time
+  std::map<ItemIndex, Settled> pieces;
   const Impl::Lock lock(impl_->mutex);
   if (impl_->forked_child || job->forgotten()) return;
   unread = job->take_all();
+  if (job->many() != nullptr) pieces = job->many()->take_pieces();
   job->forget();
   job->wake_feeders();
   impl_->scheduler.forget(job->id);
@@ -289,6 +291,8 @@ EngineState Engine::state() {
   if (impl_->ending && impl_->scheduler.state() == core::Scheduler::PoolState::running) return EngineState::terminated;
   return static_cast<EngineState>(impl_->scheduler.state());
 }
+
+bool Engine::takes_work() const { return !impl_->takes_no_work.load(std::memory_order_relaxed); }
 
 std::string Engine::broken_reason() {
   const Impl::Lock lock(impl_->mutex);

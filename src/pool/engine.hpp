@@ -134,10 +134,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t unsettled(const Job& job);              // 0 = all settled and the input closed
   std::uint64_t job_size(const Job& job);               // items so far
   Waited wait_job(const JobRef& job, Nanos max_sleep);  // until nothing is unsettled and the input is closed
-  /// Until item `item` is settled (ordered reading); then moves it out. `ended`: the job has fewer items.
-  Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out);
+  /// Until item `item` is settled (ordered reading); then moves it out. `ended`: the job has fewer items. With Take::run a lazy job with long
+  /// chunks may give a run that begins with it: its other items count as consumed when the reader waits again.
+  Waited wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out, Take what = Take::item);
   /// Until any unread item is settled; in completion order. `ended`: all items were read.
-  Waited wait_any(const JobRef& job, Nanos max_sleep, Settled& out);
+  Waited wait_any(const JobRef& job, Nanos max_sleep, Settled& out, Take what = Take::item);
   /// Behind a wait_item() or wait_any() that was ready, without another wait: some of the settled items that would be read next (of an ordered
   /// job those from `next` on, without a gap), appended to `out`. They count as consumed when the reader waits again: the window holds.
   void take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out);
@@ -165,6 +166,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void interrupt_workers(const JobRef& job);
   Waited wait_ended(Nanos max_sleep);  // until no worker and no zygote is left
   EngineState state();
+  bool takes_work() const;      // state() is `running`, as far as can be seen without the mutex
   std::string broken_reason();  // for state broken: what the initializer said, the last report
   std::optional<ExitReport> broken_report();
 

@@ -6,6 +6,7 @@
 // once per batch. 4. In a forked child of the host nothing is touched but descriptors (in_forked_child()).
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -111,6 +112,8 @@ struct Engine::Impl {
   bool forked_child = false;
   bool close_asked = false;  // close() was called
   bool ending = false;       // terminate, abort: the stop ladder runs
+  // The one or the other, for those who look without the mutex: relaxed, for nothing hangs on it. Who sees it late is refused by submit().
+  std::atomic<bool> takes_no_work{false};
   core::StopLadder ladder;
   bool ended = false;      // no worker and no zygote is left
   bool stop_sent = false;  // the zygote was told to stop

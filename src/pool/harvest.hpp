@@ -16,7 +16,7 @@
 
 namespace holdfast::pool {
 
-/// How an item is settled, as a reader gets it.
+/// How an item is settled, as a reader gets it; or a run of done items (ManyItems::take() with Take::run).
 struct Settled {
   ItemIndex item = 0;
   OutcomeKind kind = OutcomeKind::pending;
@@ -24,7 +24,17 @@ struct Settled {
   std::uint32_t attempts = 0;                  // runs used, when the failure was a death or a time-out
   Payload payload;                             // done, raised (also skipped after raised)
   std::shared_ptr<const ExitReport> report;    // died, timed_out (also skipped after those)
+  std::uint32_t count = 1;                     // items; more than one, the first of which is `item`: all done, without a `payload`, but
+  std::unique_ptr<std::byte[]> records;        // their payloads as the records of a pack, from records_at to records_end
+  std::uint32_t records_at = 0;
+  std::uint32_t records_end = 0;
+
+  bool is_run() const { return records != nullptr; }
+  ByteSpan run() const { return {records.get() + records_at, records_end - records_at}; }
 };
+
+/// What a reader wants: one item, or also a run of them (which he then has, and has not used: ManyItems::borrowed_).
+enum class Take : std::uint8_t { item, run };
 
 /// What there is to know about a failed item beside its kind and its payload; kept where there is anything.
 struct Failure {

@@ -40,7 +40,7 @@ class Job {
   ManyItems* many() { return many_.get(); }
   const ManyItems* many() const { return many_.get(); }
   bool lazy() const { return many_ && many_->lazy; }
-  bool in_runs() const { return many_ && many_->in_runs; }
+  bool takes_runs() const { return many_ && many_->takes_runs(); }
   bool input_open() const { return many_ && many_->input_open; }
   bool forgotten() const { return forgotten_; }
   /// The user dropped the handle: outcomes are counted, payloads dropped.
@@ -82,7 +82,7 @@ class Job {
   bool settled_unread(ItemIndex item) const {
     return many_ ? many_->settled_unread(item) : item == 0 && kind_ != OutcomeKind::pending && !read_;
   }
-  bool take(ItemIndex item, Settled& out) { return many_ ? many_->take(item, out) : take_single(item, out); }
+  bool take(ItemIndex item, Settled& out, Take what = Take::item) { return many_ ? many_->take(item, out, what) : take_single(item, out); }
   Harvest take_all() { return many_ ? many_->take_all() : take_all_single(); }
 
  private:

@@ -21,11 +21,12 @@ class Waiter {
   Waiter& operator=(const Waiter&) = delete;
 
   /// Without the mutex. Returns at a wake-up, EINTR or after `timeout`.
-  sys::FutexWake sleep(Nanos timeout) { return sys::futex_wait(word_, 0, timeout); }
+  sys::FutexWake sleep(Nanos timeout) { return sys::futex_wait(word_, 0, timeout, sys::FutexUse::in_process); }
   /// With the mutex.
   void wake() {
-    word_.store(1, std::memory_order_release);  // pairs with the kernel's read in futex_wait: value != 0 means "do not sleep"
-    sys::futex_wake(word_, 1);
+    // release: pairs with the kernel's read in futex_wait: value != 0 means "do not sleep". Who was woken before, and is still on his way out of the
+    // list, is not asleep: a second system call would wake nobody.
+    if (word_.exchange(1, std::memory_order_release) == 0) sys::futex_wake(word_, 1, sys::FutexUse::in_process);
   }
 
   /// With the mutex, before sleeping once more.

@@ -20,6 +20,7 @@ constexpr std::uint64_t kNapAfter = 64;        // results in one look: so dense 
 constexpr std::uint64_t kFarFromReady = 2048;  // items: more than a nap's worth
 constexpr std::uint64_t kLongChunk = 1024;     // shorter ones: a worker would run dry in a nap, so many are in flight and no more
 constexpr Nanos kNap = std::chrono::microseconds(250);
+constexpr Nanos kShortNap = std::chrono::microseconds(50);  // of a reader who takes runs: longer ones, taken less often
 }  // namespace
 
 void Engine::Impl::hand_over_drainer() {
@@ -59,13 +60,15 @@ bool Engine::Impl::drainers_turn(Lock& lock, Job& job, const Ready& ready, Nanos
   if (job.lazy() && scheduler.has_idle() && !scheduler.has_ready()) job.many()->window.starves();
   const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
   if (!napping && !spun) bell.drainer_announce();
-  drain_ready();
-  notify();
+  if (!napping || !Ready::kSingleItems) {  // else what little there is by now can wait: the nap is short
+    drain_ready();
+    notify();
+  }
   if (!spun && !ready.peek()) {
     drainer_job = &job;
     lock.unlock();
     HF_FAILPOINT(parent_drainer_sleeps);
-    const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, kNap) : rest);
+    const auto woke = bell.drainer_sleep(seen, napping ? std::min(rest, Ready::kSingleItems ? kShortNap : kNap) : rest);
     lock.lock();
     drainer_job = nullptr;
     interrupted = woke == ring::BellPage::Woke::interrupted;
@@ -94,6 +97,7 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
     }
     const Time now = sys::now();
     if (now >= until) break;
+    if (Ready::kSingleItems && !much_to_come) much_to_come = ready.reads_fast(now);
     const Nanos rest = until == kNever ? Nanos::max() : until - now;
     bool interrupted = false;
     if (!drainer) {
@@ -150,6 +154,7 @@ struct JobReady {
   Job& job;
   std::optional<Waited> operator()() const { return peek() ? std::optional(Waited::ready) : std::nullopt; }
   bool peek() const { return job.ready(); }
+  static bool reads_fast(Time) { return false; }
   bool far_from_ready() const { return job.many() != nullptr && job.unsettled() > kFarFromReady && job.many()->chunk_size >= kLongChunk; }
 };
 
@@ -158,15 +163,17 @@ struct ItemReady {
   Job& job;
   ItemIndex item;
   Settled& out;
+  Take what;
   std::optional<Waited> operator()() const {
     if (ManyItems* many = job.many(); many != nullptr) many->reader_is_back();
-    if (job.take(item, out)) {
+    if (job.take(item, out, what)) {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
     }
     return will_not_come() ? std::optional(Waited::ended) : std::nullopt;
   }
   bool peek() const { return job.settled_unread(item) || will_not_come(); }
+  bool reads_fast(Time now) const { return job.many() != nullptr && job.many()->reads_fast(now); }
   /// Beyond the end, or read before (by another reader, or with all the others by take_results).
   bool will_not_come() const { return item >= job.size() ? !job.input_open() : !job.is_pending(item); }
   static bool far_from_ready() { return false; }
@@ -176,9 +183,10 @@ struct AnyReady {
   static constexpr bool kSingleItems = true;
   ManyItems& job;  // a job with `unordered` is one of these
   Settled& out;
+  Take what;
   std::optional<Waited> operator()() const {
     job.reader_is_back();
-    if (job.take_any(out)) {
+    if (job.take_any(out, what)) {
       job.wake_feeder_if_worth_it();
       return Waited::ready;
     }
@@ -186,6 +194,7 @@ struct AnyReady {
     return std::nullopt;
   }
   bool peek() const { return job.any_settled_unread() || job.finished(); }
+  bool reads_fast(Time now) const { return job.reads_fast(now); }
   static bool far_from_ready() { return false; }
 };
 
@@ -193,12 +202,12 @@ struct AnyReady {
 
 Waited Engine::wait_job(const JobRef& job, Nanos max_sleep) { return impl_->wait_for_job(*job, max_sleep, JobReady{*job}); }
 
-Waited Engine::wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out) {
-  return impl_->wait_for_job(*job, max_sleep, ItemReady{*job, item, out});
+Waited Engine::wait_item(const JobRef& job, ItemIndex item, Nanos max_sleep, Settled& out, Take what) {
+  return impl_->wait_for_job(*job, max_sleep, ItemReady{*job, item, out, what});
 }
 
-Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out) {
-  return impl_->wait_for_job(*job, max_sleep, AnyReady{*job->many(), out});
+Waited Engine::wait_any(const JobRef& job, Nanos max_sleep, Settled& out, Take what) {
+  return impl_->wait_for_job(*job, max_sleep, AnyReady{*job->many(), out, what});
 }
 
 void Engine::take_more(const JobRef& job, ItemIndex next, std::vector<Settled>& out) {

@@ -1,4 +1,4 @@
-// What: the futex system call, shared between processes. [futex.hpp]
+// What: the futex system call. [futex.hpp]
 #include "sys/futex.hpp"
 
 #include <cerrno>
@@ -15,11 +15,13 @@ namespace {
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) && std::atomic<std::uint32_t>::is_always_lock_free,
               "the kernel sees the atomic as a plain 32-bit word");
 
+int operation(int call, FutexUse use) { return use == FutexUse::in_process ? call | FUTEX_PRIVATE_FLAG : call; }
+
 std::uint32_t* address(std::atomic<std::uint32_t>& word) { return reinterpret_cast<std::uint32_t*>(&word); }
 
 }  // namespace
 
-FutexWake futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Nanos timeout) {
+FutexWake futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Nanos timeout, FutexUse use) {
   timespec limit{};
   const bool limited = timeout != Nanos::max();
   if (limited) {
@@ -28,9 +30,8 @@ FutexWake futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Nanos
     limit.tv_sec = static_cast<time_t>(seconds.count());
     limit.tv_nsec = static_cast<long>((timeout - seconds).count());
   }
-  // FUTEX_WAIT without PRIVATE: the key is the page of the file, the same in every process. The time-out is relative, on
-  // CLOCK_MONOTONIC.
-  const long rc = ::syscall(SYS_futex, address(word), FUTEX_WAIT, seen, limited ? &limit : nullptr, nullptr, 0);
+  // Without PRIVATE the key is the page of the file, the same in every process. The time-out is relative, on CLOCK_MONOTONIC.
+  const long rc = ::syscall(SYS_futex, address(word), operation(FUTEX_WAIT, use), seen, limited ? &limit : nullptr, nullptr, 0);
   if (rc == 0) return FutexWake::woken;
   switch (errno) {
     case EAGAIN: return FutexWake::changed;
@@ -40,8 +41,8 @@ FutexWake futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Nanos
   }
 }
 
-void futex_wake(std::atomic<std::uint32_t>& word, int count) {
-  (void)::syscall(SYS_futex, address(word), FUTEX_WAKE, count, nullptr, nullptr, 0);  // fails only for a bad address
+void futex_wake(std::atomic<std::uint32_t>& word, int count, FutexUse use) {
+  (void)::syscall(SYS_futex, address(word), operation(FUTEX_WAKE, use), count, nullptr, nullptr, 0);  // fails only for a bad address
 }
 
 }  // namespace holdfast::sys
