@@ -36,6 +36,10 @@ bool raise_stopped(CoreObject* core) {
 /// Before any argument is looked at, as in the standard pool.
 bool check_running(CoreObject* core) {
   if (core->engine->takes_work()) return true;
+  if (core->engine->in_forked_child()) {
+    (void)set_error({ErrorCode::closed, 0, "submit", "this is a forked child: the pool belongs to its parent"});
+    return false;
+  }
   switch (core->engine->state()) {
     case pool::EngineState::running: return true;
     case pool::EngineState::broken:

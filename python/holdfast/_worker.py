@@ -155,6 +155,7 @@ def _work(handle: object, plan: Plan) -> None:
     try:
         _core.worker_unblock(handle)
         if plan.initializer is not None:
+            prepare()  # afterwards our files may be out of reach: chroot, another user, a sandbox
             plan.initializer(*plan.initargs)
     except BaseException as error:
         _core.worker_init_failed(handle, _text_of_exception())
@@ -176,15 +177,22 @@ def prepare() -> None:
     from . import _describe  # noqa: F401
 
 
-def _describe(*arguments: Any) -> tuple[object, str, str, str]:
-    from ._describe import describe
-
-    return describe(*arguments)
+def _describe(exception: BaseException, phase: int, result: object, reason: object) -> tuple[object, str, str, str]:
+    try:
+        from ._describe import describe
+    except (
+        Exception
+    ):  # no descriptor left, no memory, a sandbox: the exception travels all the same, without its traceback
+        name, shown = type(exception).__qualname__, BaseException.__repr__(exception)
+        return (exception if reason is None else RuntimeError(shown)), name, shown, ""
+    return describe(exception, phase, result, reason)  # type: ignore[arg-type]  # as the task loop calls it
 
 
 def _is_from_handler(*arguments: Any) -> bool:
-    from ._describe import is_from_handler
-
+    try:
+        from ._describe import is_from_handler
+    except Exception:  # as above: it is not known, and a worker too many is replaced
+        return True
     return is_from_handler(*arguments)
 
 

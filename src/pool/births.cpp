@@ -135,6 +135,9 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
         launcher.running(std::move(fds.front()), launcher.our_child());
         (void)epoll.add(launcher.pidfd().get(), tag(Source::zygote_pidfd), sys::kReadable);  // without it the socket's end tells
       }
+      for (auto& [id, each] : workers) {
+        if (std::exchange(each->orphaned, false)) ask_to_leave(*each, /*deliver=*/true);
+      }
       break;
     case ring::MessageType::started:
       if (worker == nullptr) {  // given up meanwhile: it is killed and reaped like any other
@@ -291,7 +294,7 @@ void Engine::Impl::settle_unborn(Worker& worker) {
       worker.pidfd = *std::move(pidfd);
       worker.start_deadline = kNever;
       if (enrolled)
-        ask_to_leave(worker, /*deliver=*/true);  // like the others of this zygote: it may be in the middle of an item
+        worker.orphaned = true;  // like the others of this zygote
       else
         kill_worker(worker, Cause::stopped_by_pool);
       return;
@@ -367,7 +370,8 @@ std::string Engine::Impl::late_hello(const Worker& worker) const {
                                        : "it is stuck in its start (an import, a function of os.register_at_fork)");
 }
 
-/// Its workers finish the item they run and are replaced under a new zygote, which the host's restarter thread forks.
+/// A new zygote is forked by the host's restarter thread. When it is there the dead one's workers finish the item they run and are replaced; not
+/// before: should the caller die meanwhile, they alone could end what the zygote had adopted.
 void Engine::Impl::zygote_lost(const std::string& why) {
   if (!launcher.connected()) return;
   HF_FAILPOINT(parent_zygote_lost);
@@ -379,7 +383,8 @@ void Engine::Impl::zygote_lost(const std::string& why) {
   const bool hopeless = ending || zygote_deaths >= kZygoteDeathsAllowed;
   for (auto& [id, worker] : workers) {
     if (!worker->pidfd) continue;
-    ask_to_leave(*worker, /*deliver=*/true);
+    worker->orphaned = true;
+    if (hopeless) ask_to_leave(*worker, /*deliver=*/true);
     if (worker->life == Worker::Life::dying) worker->exited_deadline = clock.now();  // nobody will answer
   }
   for (const WorkerId id : unborn()) {

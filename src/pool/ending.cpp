@@ -94,13 +94,12 @@ void Engine::Impl::check_ended() {
   wake_supervisor();  // it closes up and leaves
 }
 
-/// Nothing else is left of the pool: then what its dead zygotes had adopted. A scan of /proc, without the mutex. Runs in the supervisor.
+/// Nothing else is left of the pool: then what its dead zygotes had adopted. A scan of /proc, without any lock: a child that the host forks
+/// meanwhile inherits a descriptor or two until its exec. Runs in the supervisor.
 void Engine::Impl::end_leftovers(Lock& lock) {
-  const auto lineage = worker::Lineage::of_pool(bell.fd(), sys::own_pid());
-  std::unique_lock guard(chores);  // a forked child would inherit the descriptors in use
+  const auto lineage = worker::Lineage::of_pool(bell.fd());
   lock.unlock();
   if (lineage) worker::kill_by_lineage(*lineage);
-  guard.unlock();
   lock.lock();
   leftovers_suspected = leftovers_due = false;
   check_ended();

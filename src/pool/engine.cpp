@@ -83,11 +83,15 @@ Engine::~Engine() {
   }
   // A zygote that came too late for the supervisor, or whose pool was never started.
   impl_->launcher.lost();
+  // The end of its line tells it to end all that is below it, and to go; killed at once it could not. Bounded, for a stopped or frozen one, which
+  // stays our zombie from its release until this process ends.
+  const Nanos patience = impl_->zygote_abandoned ? Nanos{0} : core::kAbandonAfter;
   for (const Launcher::Former& former : impl_->launcher.leaving()) {
+    (void)sys::pidfd_send_signal(former.pidfd.get(), SIGCONT);
+    (void)sys::pidfd_wait_exited(former.pidfd.get(), patience);
     (void)sys::pidfd_send_signal(former.pidfd.get(), SIGKILL);
     if (!former.our_child) continue;
-    // Bounded, for a frozen one: it stays our zombie from its release until this process ends.
-    (void)sys::pidfd_wait_exited(former.pidfd.get(), impl_->zygote_abandoned ? Nanos{0} : core::kAbandonAfter);
+    (void)sys::pidfd_wait_exited(former.pidfd.get(), patience);
     (void)sys::wait_pidfd(former.pidfd.get(), /*reap=*/true, /*no_hang=*/true);
   }
 }
@@ -381,6 +385,7 @@ void Engine::unlock_after_fork() {
 
 void Engine::after_fork_in_child() {
   impl_->forked_child = true;
+  impl_->takes_no_work = true;
   for (auto& [id, worker] : impl_->workers) worker->forked_child();
   for (auto& worker : impl_->corpses) worker->forked_child();
   impl_->newborn_line.reset();

@@ -112,6 +112,7 @@ class Worker {
   Time eof_check_at = kNever;     // its socket ended: look then whether it is still our worker
   Time leave_deadline = kNever;   // closed, with nothing left to run: gone by then, or killed
   Time abandon_at = kNever;       // SIGKILL was sent: no sign of death by then = abandoned
+  bool orphaned = false;          // its zygote has died, and it has not been asked to leave for it
   bool exit_told = false;         // the zygote's `exited` has come
   bool status_known = false;
   int raw_status = 0;

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <optional>
+#include <utility>
 
 #include "sys/error.hpp"
 #include "sys/fd.hpp"
@@ -18,19 +20,73 @@ namespace {
 
 constexpr std::size_t kMarkBytes = 4096;  // rounded up to a page by the kernel
 
-std::string read_proc_file(int pid, const char* file) {
-  char path[64];
-  (void)std::snprintf(path, sizeof path, "/proc/%d/%s", pid, file);  // fits: a pid has at most 10 digits
-  std::string text;
-  UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd) return text;
-  char block[16384];
-  for (;;) {
-    const ssize_t got = read(fd.get(), block, sizeof block);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return text;
-    text.append(block, static_cast<std::size_t>(got));
+// The entries of a file in /proc, one after the other, through a buffer of fixed size: what is longer is cut.
+class Entries {
+ public:
+  Entries(int pid, const char* file, char end) : end_(end) {
+    char path[64];
+    (void)std::snprintf(path, sizeof path, "/proc/%d/%s", pid, file);  // fits: a pid has at most 10 digits
+    fd_ = UniqueFd(open(path, O_RDONLY | O_CLOEXEC));
   }
+
+  std::optional<std::string_view> next() {
+    for (;;) {
+      const std::string_view rest(buffer_ + begin_, filled_ - begin_);
+      if (const std::size_t at = rest.find(end_); at != std::string_view::npos) {
+        begin_ += at + 1;
+        if (!std::exchange(cut_, false)) return rest.substr(0, at);
+        continue;  // the rest of one that was cut
+      }
+      if (begin_ == 0 && filled_ == sizeof buffer_) {
+        filled_ = 0;
+        if (!std::exchange(cut_, true)) return std::string_view(buffer_, sizeof buffer_);
+      } else if (!read_more()) {
+        begin_ = filled_ = 0;
+        return rest.empty() || cut_ ? std::nullopt : std::optional(rest);
+      }
+    }
+  }
+  /// After the last entry: whether the file could be opened and read.
+  bool good() const { return fd_ && good_; }
+
+ private:
+  bool read_more() {
+    std::copy(buffer_ + begin_, buffer_ + filled_, buffer_);
+    filled_ -= begin_;
+    begin_ = 0;
+    if (!fd_) return false;
+    ssize_t got = 0;
+    do got = read(fd_.get(), buffer_ + filled_, sizeof buffer_ - filled_);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) good_ = false;
+    if (got <= 0) return false;
+    filled_ += static_cast<std::size_t>(got);
+    return true;
+  }
+
+  const char end_;
+  UniqueFd fd_;
+  bool good_ = true;
+  bool cut_ = false;
+  std::size_t begin_ = 0;
+  std::size_t filled_ = 0;
+  char buffer_[8192];
+};
+
+// The fields of a line, which are separated by spaces.
+std::string_view next_field(std::string_view& line) {
+  const std::size_t begin = std::min(line.find_first_not_of(' '), line.size());
+  const std::size_t end = std::min(line.find(' ', begin), line.size());
+  const std::string_view field = line.substr(begin, end - begin);
+  line.remove_prefix(end);
+  return field;
+}
+
+std::optional<std::uint64_t> number_of(std::string_view digits, int base) {
+  std::uint64_t number = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number, base);
+  if (parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) return std::nullopt;
+  return number;
 }
 
 }  // namespace
@@ -48,33 +104,36 @@ Status map_mark(int fd, std::uint64_t offset, Inherited inherited) {
   return ok_status();
 }
 
-std::string read_maps(int pid) { return read_proc_file(pid, "maps"); }
-std::string read_environ(int pid) { return read_proc_file(pid, "environ"); }
-
-std::vector<std::uint64_t> mapped_offsets(std::string_view maps, const FileId& file) {
+MappedOffsets mapped_offsets(int pid, const FileId& file) {
   // A line: "7f00-7f01 ---s 00010000 00:01 4711   /memfd:name (deleted)": offset and device in hex, inode in decimal.
-  char wanted[64];
-  const int size = std::snprintf(wanted, sizeof wanted, " %02x:%02x %llu ", major(file.device), minor(file.device),
-                                 static_cast<unsigned long long>(file.inode));
-  const std::string_view device_and_inode(wanted, static_cast<std::size_t>(size));
-  std::vector<std::uint64_t> offsets;
-  for (std::size_t at = maps.find(device_and_inode); at != std::string_view::npos; at = maps.find(device_and_inode, at + 1)) {
-    const std::size_t begin = maps.rfind(' ', at - 1) + 1;
-    std::uint64_t offset = 0;
-    const auto parsed = std::from_chars(maps.data() + begin, maps.data() + at, offset, 16);
-    if (parsed.ec == std::errc() && parsed.ptr == maps.data() + at) offsets.push_back(offset);
+  char device[32];
+  (void)std::snprintf(device, sizeof device, "%02x:%02x", major(file.device), minor(file.device));
+  MappedOffsets found;
+  Entries lines(pid, "maps", '\n');
+  bool any = false;
+  for (auto line = lines.next(); line && found.count < found.offsets.size(); line = lines.next()) {
+    any = true;
+    (void)next_field(*line);  // addresses
+    (void)next_field(*line);  // permissions
+    const auto offset = number_of(next_field(*line), 16);
+    if (!offset || *offset == 0 || next_field(*line) != device || number_of(next_field(*line), 10) != file.inode) continue;
+    found.offsets[found.count++] = *offset;
   }
-  return offsets;
+  if (lines.good()) found.readable = any ? Readable::yes : Readable::nothing;
+  return found;
 }
 
-std::optional<std::string_view> environ_value(std::string_view environ, std::string_view name) {
-  for (std::size_t at = 0; at < environ.size();) {
-    const std::size_t end = std::min(environ.find('\0', at), environ.size());
-    const std::string_view entry = environ.substr(at, end - at);
-    if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=') return entry.substr(name.size() + 1);
-    at = end + 1;
+EnvironValue environ_value(int pid, std::string_view name) {
+  EnvironValue found;
+  Entries entries(pid, "environ", '\0');
+  bool any = false;
+  for (auto entry = entries.next(); entry && !found.found; entry = entries.next()) {
+    any = true;
+    found.found = entry->size() > name.size() && entry->starts_with(name) && (*entry)[name.size()] == '=';
+    if (found.found) found.value = entry->substr(name.size() + 1);
   }
-  return std::nullopt;
+  if (entries.good()) found.readable = any ? Readable::yes : Readable::nothing;
+  return found;
 }
 
 }  // namespace holdfast::sys

@@ -2,11 +2,11 @@
 // mappings) and its environment (an exec'd one keeps that). Reading and parsing only; src/worker/lineage draws the conclusions. Thread-safe.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/result.hpp"
 
@@ -25,14 +25,26 @@ Result<FileId> file_id(int fd);
 enum class Inherited : bool { no, yes };
 Status map_mark(int fd, std::uint64_t offset, Inherited inherited);
 
-/// /proc/<pid>/maps and /proc/<pid>/environ (of its last exec). Empty: it is gone or a zombie, has none (a kernel's thread), or is not ours to read.
-/// environ is also empty in the middle of an exec, when the new program's memory is there and its arguments are not yet.
-std::string read_maps(int pid);
-std::string read_environ(int pid);
+/// What could be read of a process. Neither reading needs memory of its own, however much there is to read.
+enum class Readable {
+  no,       // it is gone, or not ours to read (another user's, or not dumpable)
+  nothing,  // a zombie, a kernel thread; or in the middle of an exec: the old memory has gone, or the new program's arguments are not there yet
+  yes,
+};
+struct MappedOffsets {
+  Readable readable = Readable::no;
+  std::array<std::uint64_t, 4> offsets = {};  // of the first mappings of the file at offsets other than 0
+  std::size_t count = 0;
+};
+/// From /proc/<pid>/maps. Waits for the process's memory lock: for long if a thread of it holds that.
+MappedOffsets mapped_offsets(int pid, const FileId& file);
 
-/// The offsets of the mappings of `file` in the text of read_maps().
-std::vector<std::uint64_t> mapped_offsets(std::string_view maps, const FileId& file);
-/// The value of `name` in the text of read_environ().
-std::optional<std::string_view> environ_value(std::string_view environ, std::string_view name);
+struct EnvironValue {
+  Readable readable = Readable::no;
+  bool found = false;
+  std::string value;  // cut at 8 KiB
+};
+/// From /proc/<pid>/environ: as it was at the process's last exec, or as it has overwritten it.
+EnvironValue environ_value(int pid, std::string_view name);
 
 }  // namespace holdfast::sys

@@ -2,12 +2,17 @@
 #include "sys/process.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -19,6 +24,17 @@
 #include "sys/fd.hpp"
 
 namespace holdfast::sys {
+namespace {
+
+// What starts a process, a thread or a program. Of the machine's own architecture: other ways into the kernel (32 bit) are not looked at.
+constexpr int kStartsProcess[] = {
+    SYS_clone, SYS_clone3, SYS_execve, SYS_execveat,
+#ifdef SYS_fork
+    SYS_fork,  SYS_vfork,
+#endif
+};
+
+}  // namespace
 
 Status set_parent_death_signal(int signal) {
   if (::prctl(PR_SET_PDEATHSIG, signal) != 0) return last_error("prctl(PR_SET_PDEATHSIG)");
@@ -55,6 +71,36 @@ std::string thread_name() {
   char name[16] = {};  // the kernel writes at most 15 bytes and a zero
   (void)::prctl(PR_GET_NAME, name);
   return name;
+}
+
+Status refuse_new_processes() {
+  sock_filter filter[2 + 2 * std::size(kStartsProcess) + 1];
+  std::size_t size = 0;
+  filter[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
+  for (const int number : kStartsProcess) {
+    filter[size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(number), 0, 1);
+    filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+  }
+  filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  sock_fprog program{static_cast<unsigned short>(size), filter};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return last_error("prctl(PR_SET_NO_NEW_PRIVS)");
+  // > 0: the thread that has a filter of its own.
+  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) return last_error("seccomp");
+  return ok_status();
+}
+
+void raise_descriptor_limit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+bool try_lock_file(int fd) {
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  return ::fcntl(fd, F_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
 }
 
 Status disable_core_dumps() {

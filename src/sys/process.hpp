@@ -38,6 +38,15 @@ std::uint32_t usable_cpus();
 /// pthread_atfork: `prepare` before each fork() of this process, then `parent` in it and `child` in the new one. For ever.
 Status at_fork(void (*prepare)(), void (*parent)(), void (*child)());
 
+/// From here on no thread of this process starts a process or a program any more: EPERM (seccomp, for all threads; for ever). For a process that is
+/// about to end. Errors: os_error where the kernel or a sandbox does not have it.
+Status refuse_new_processes();
+/// The soft limit of descriptors to the hard one. Best effort.
+void raise_descriptor_limit();
+/// A POSIX write lock on the whole file: this process's, until it ends or closes the file. False: another process has it. True also where the
+/// descriptor can have none.
+bool try_lock_file(int fd);
+
 /// Ends the process at once: no destructors, no atexit, no stdio flush.
 [[noreturn]] void exit_now(int code);
 

@@ -18,6 +18,8 @@ namespace holdfast::sys {
 
 namespace {
 
+constexpr std::uint64_t kKernelThreadFlag = 0x00200000;  // PF_KTHREAD, <linux/sched.h>
+
 std::string proc_path(int pid, const char* name) { return "/proc/" + std::to_string(pid) + "/" + name; }
 
 // Whole files: their size is unknown beforehand, and one short read is not the end of maps or environ.
@@ -89,6 +91,7 @@ Result<ProcStat> read_stat(int pid) {
   stat.ppid = static_cast<int>(field(4));
   stat.pgrp = static_cast<int>(field(5));
   stat.session = static_cast<int>(field(6));
+  stat.kernel_thread = (static_cast<std::uint64_t>(field(9)) & kKernelThreadFlag) != 0;
   stat.utime_ticks = static_cast<std::uint64_t>(field(14));
   stat.stime_ticks = static_cast<std::uint64_t>(field(15));
   stat.threads = field(20);

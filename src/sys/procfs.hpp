@@ -16,6 +16,7 @@ struct ProcStat {
   int ppid = 0;
   int pgrp = 0;
   int session = 0;
+  bool kernel_thread = false;
   std::uint64_t utime_ticks = 0;  // sysconf(_SC_CLK_TCK) per second
   std::uint64_t stime_ticks = 0;
   std::int64_t threads = 0;

@@ -30,9 +30,8 @@ Status guard_against_parent_death(Enrolment& worker) {
   if (!zygote.ok()) return zygote.error();
   charge.zygote_pidfd = std::move(zygote).value();
   charge.group = worker.group;
-  const auto caller = sys::pidfd_pid(worker.seed.parent_pidfd);
-  if (!caller.ok()) return caller.error();  // it has just died
-  auto lineage = Lineage::of_pool(worker.seed.bell_fd, caller.value());
+  charge.bell_fd = worker.seed.bell_fd;
+  auto lineage = Lineage::of_pool(worker.seed.bell_fd);
   if (!lineage.ok()) return lineage.error();
   charge.lineage = std::move(lineage).value();
   auto watcher = Watcher::start(std::move(charge));

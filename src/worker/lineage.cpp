@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "sys/procfs.hpp"
 #include "worker/seed.hpp"
 
 namespace holdfast::worker {
@@ -13,12 +14,12 @@ constexpr std::uint64_t kWorkerItself = std::uint64_t{1} << 52;
 
 }  // namespace
 
-Result<Lineage> Lineage::of_pool(int bell_fd, int caller) {
+Result<Lineage> Lineage::of_pool(int bell_fd) {
   auto bell = sys::file_id(bell_fd);
   if (!bell.ok()) return bell.error();
   Lineage lineage;
   lineage.bell_ = bell.value();
-  lineage.prefix_ = std::to_string(caller) + "-" + std::to_string(lineage.bell_.inode) + "-";
+  lineage.prefix_ = std::to_string(lineage.bell_.device) + "-" + std::to_string(lineage.bell_.inode) + "-";
   return lineage;
 }
 
@@ -27,25 +28,39 @@ Status Lineage::mark_this_process(int bell_fd, WorkerId worker) {
   return sys::map_mark(bell_fd, kWorkerItself + worker * kStride, sys::Inherited::no);
 }
 
+namespace {
+
+// Of a process that shows no memory: whether it may show some in a moment.
+Lineage::Kin without_memory(int pid) {
+  const auto stat = sys::read_stat(pid);
+  if (!stat.ok()) return Lineage::Kin::gone;
+  const bool has_none = stat->kernel_thread || stat->state == 'Z' || stat->state == 'X';
+  return has_none ? Lineage::Kin::stranger : Lineage::Kin::undecided;
+}
+
+}  // namespace
+
 Lineage::Finding Lineage::look(int pid) const {
   // The mappings first: an exec between the two looks ends them, and the environment tells; or it is not there yet, and we are asked again.
   if (prefix_.empty()) return {};
-  const std::string maps = sys::read_maps(pid);
-  if (maps.empty()) return {};
+  const sys::MappedOffsets maps = sys::mapped_offsets(pid, bell_);
+  if (maps.readable == sys::Readable::no) return {.kin = sys::read_stat(pid).ok() ? Kin::stranger : Kin::gone};
+  if (maps.readable == sys::Readable::nothing) return {.kin = without_memory(pid)};
   Finding marked;
-  for (const std::uint64_t offset : sys::mapped_offsets(maps, bell_)) {
+  for (std::size_t i = 0; i < maps.count; ++i) {
+    const std::uint64_t offset = maps.offsets[i];
     if (offset >= kStride) marked.kin = Kin::ours;
     if (offset >= kWorkerItself) marked.is_worker = true;
     if (offset >= kStride && offset < kWorkerItself) marked.worker = static_cast<WorkerId>(offset / kStride);
   }
   if (marked.kin == Kin::ours) return marked;
-  const std::string environ = sys::read_environ(pid);
-  if (environ.empty()) return {.kin = Kin::undecided};
-  const auto tag = sys::environ_value(environ, kTagVariable);
-  if (!tag || !tag->starts_with(prefix_)) return {};
+  const sys::EnvironValue tag = sys::environ_value(pid, kTagVariable);
+  if (tag.readable == sys::Readable::no) return {.kin = sys::read_stat(pid).ok() ? Kin::stranger : Kin::gone};
+  if (tag.readable == sys::Readable::nothing) return {.kin = without_memory(pid)};
+  if (!tag.found || !tag.value.starts_with(prefix_)) return {};
   WorkerId worker = 0;
-  const char* const end = tag->data() + tag->size();
-  const auto parsed = std::from_chars(tag->data() + prefix_.size(), end, worker);
+  const char* const end = tag.value.data() + tag.value.size();
+  const auto parsed = std::from_chars(tag.value.data() + prefix_.size(), end, worker);
   if (parsed.ec != std::errc() || parsed.ptr != end || worker == 0) return {};
   return {.kin = Kin::ours, .worker = worker};
 }

@@ -18,17 +18,18 @@ class Lineage {
  public:
   /// Nobody's: every process is a stranger to it.
   Lineage() = default;
-  /// Of the pool that owns this bell file and lives in process `caller`. The same from every process that holds the file.
-  static Result<Lineage> of_pool(int bell_fd, int caller);
+  /// Of the pool that owns this bell file. The same from every process that holds the file, also when the pool's own has died.
+  static Result<Lineage> of_pool(int bell_fd);
 
-  /// The value of HOLDFAST_WORKER for what this worker execs: unique on the machine.
+  /// The value of HOLDFAST_WORKER for what this worker execs: no other pool's that lives now (the file's number is in it).
   std::string tag(WorkerId worker) const { return prefix_ + std::to_string(worker); }
   /// In a worker, before any code of the user's: maps the pages.
   static Status mark_this_process(int bell_fd, WorkerId worker);
 
   enum class Kin {
     ours,       // comes from a worker of this pool, or is one
-    stranger,   // does not; also: is gone, is a zombie
+    stranger,   // does not; also: is a zombie, or not ours to read
+    gone,       // there is no such process any more
     undecided,  // shows nothing at all: in the middle of an exec (ask again), or exec'd with an empty environment
   };
   struct Finding {
@@ -36,7 +37,7 @@ class Lineage {
     WorkerId worker = 0;     // ours: whose
     bool is_worker = false;  // it is that worker (or, for a moment, its vfork'ed child)
   };
-  /// Reads /proc/<pid>/maps and environ: some 50 us.
+  /// Reads /proc/<pid>/maps and environ: some 50 us; long ones longer. Throws std::bad_alloc.
   Finding look(int pid) const;
 
  private:

@@ -1,11 +1,15 @@
 #include "worker/tree.hpp"
 
 #include <unistd.h>
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <new>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
+#include "sys/clock.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/procfs.hpp"
 
@@ -14,7 +18,8 @@ namespace {
 
 // Trees deeper than this are cut by the caller's next round: what hung below a killed process has then moved up.
 constexpr int kMaxDepth = 64;
-constexpr int kHuntRounds = 20;
+constexpr int kExecRounds = 20;
+constexpr Nanos kSweepLimit = std::chrono::milliseconds(500);
 constexpr useconds_t kExecPauseUs = 5000;
 
 bool is_zombie(int pid) {
@@ -33,51 +38,73 @@ int kill_branch(int pid, int depth) {
   return killed + 1;
 }
 
-// One search for what comes from a pool, or from one worker of it.
+// One search for what comes from a pool, or from some workers of it.
 class LineageHunt {
  public:
-  LineageHunt(const Lineage& lineage, std::optional<WorkerId> worker) : lineage_(lineage), worker_(worker) {}
+  LineageHunt(const Lineage& lineage, std::span<const WorkerId> workers) : lineage_(lineage), workers_(workers) {}
 
   /// Workers are spared until nothing else is left: each of them hunts, too, when the pool's process and its zygote have died. Who is killed by
   /// another in the middle of it has then no daemon left that only he would have found; without this, two could kill each other first.
   void run() {
-    sweep(/*workers_too=*/false);
-    sweep(/*workers_too=*/true);
+    sweep();
+    for (const int worker : spared_) known_.erase(worker);
+    workers_too_ = true;
+    sweep();
   }
 
  private:
-  void sweep(bool workers_too) {
-    // A round that killed somebody is followed by another: he may have forked before, a child that the list of pids did not have yet.
-    std::vector<int> candidates = sys::all_pids();
-    for (int round = 0; round < kHuntRounds && !candidates.empty(); ++round) {
-      undecided_.clear();
-      news_ = false;
-      for (const int pid : candidates) look_at(pid, workers_too);
-      candidates = news_ ? sys::all_pids() : undecided_;
+  // Each process is judged once. It ends after two looks at the list of pids at which nobody was killed and nobody had gone before he was asked:
+  // either could have forked one that the list did not have yet.
+  void sweep() {
+    limit_ = sys::now() + kSweepLimit;
+    int quiet = 0;
+    for (int patience = kExecRounds; quiet < 2 && patience > 0 && sys::now() < limit_;) {
+      undecided_ = news_ = false;
+      for (const int pid : sys::all_pids()) {
+        if (sys::now() < limit_ && !known_.contains(pid)) look_at(pid);
+      }
+      quiet = news_ || undecided_ ? 0 : quiet + 1;
+      if (!undecided_ || news_) continue;
       // Nothing tells when an exec is through. Those without any environment are asked to the last round, and then left alone.
-      if (!news_ && !candidates.empty()) (void)usleep(kExecPauseUs);
+      --patience;
+      (void)usleep(kExecPauseUs);
     }
   }
 
-  void look_at(int pid, bool workers_too) {
+  void look_at(int pid) {
     if (pid == getpid()) return;
     // The descriptor first, the question second: the answer is then about the process that the signal goes to.
     const auto pidfd = sys::pidfd_open(pid);
-    if (!pidfd.ok()) return;
-    const Lineage::Finding finding = lineage_.look(pid);
-    if (finding.kin == Lineage::Kin::undecided && !workers_too) undecided_.push_back(pid);
-    if (finding.kin != Lineage::Kin::ours || (worker_ && *worker_ != finding.worker) || (finding.is_worker && !workers_too)) return;
+    if (!pidfd.ok() && pidfd.error().err_no != ESRCH) {
+      limit_ = Time{0};  // no descriptor is left
+      return;
+    }
+    const Lineage::Finding finding = pidfd.ok() ? lineage_.look(pid) : Lineage::Finding{.kin = Lineage::Kin::gone};
+    undecided_ = undecided_ || finding.kin == Lineage::Kin::undecided;
+    news_ = news_ || finding.kin == Lineage::Kin::gone;
+    if (finding.kin == Lineage::Kin::undecided || finding.kin == Lineage::Kin::gone) return;
+    known_.insert(pid);
+    if (finding.kin != Lineage::Kin::ours || !is_wanted(finding.worker)) return;
+    news_ = true;
+    if (finding.is_worker && !workers_too_) {
+      spared_.push_back(pid);
+      return;
+    }
     // A worker is not stopped first: should it kill this process before its own SIGKILL has come, it would stay stopped for ever.
     if (!sys::pidfd_send_signal(pidfd.value().get(), finding.is_worker ? 0 : SIGSTOP).ok()) return;  // it is gone
     for (const int child : sys::children_of(pid)) (void)kill_branch(child, 0);
     (void)sys::pidfd_send_signal(pidfd.value().get(), SIGKILL);  // gone meanwhile: all the better
-    if (killed_.insert(pid).second) news_ = true;
   }
 
+  bool is_wanted(WorkerId worker) const { return workers_.empty() || std::ranges::find(workers_, worker) != workers_.end(); }
+
   const Lineage& lineage_;
-  const std::optional<WorkerId> worker_;
-  std::unordered_set<int> killed_;  // may be seen again: it takes a moment to die, or for ever (frozen)
-  std::vector<int> undecided_;
+  const std::span<const WorkerId> workers_;
+  Time limit_{0};
+  std::unordered_set<int> known_;  // strangers, and those that were killed
+  std::vector<int> spared_;
+  bool workers_too_ = false;
+  bool undecided_ = false;
   bool news_ = false;
 };
 
@@ -91,6 +118,10 @@ int kill_below(int pid) {
 
 int kill_tree(int pid) { return kill_branch(pid, 0); }
 
-void kill_by_lineage(const Lineage& lineage, std::optional<WorkerId> worker) { LineageHunt(lineage, worker).run(); }
+void kill_by_lineage(const Lineage& lineage, std::span<const WorkerId> workers) {
+  try {
+    LineageHunt(lineage, workers).run();
+  } catch (const std::bad_alloc&) {}  // nobody to be told, and nothing else to be done
+}
 
 }  // namespace holdfast::worker

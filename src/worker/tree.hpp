@@ -5,7 +5,7 @@
 // Callers: zygote (leftovers of a dead worker, the end), watcher (the parent's death), pool (the end without a zygote). Thread-safe: no state.
 #pragma once
 
-#include <optional>
+#include <span>
 
 #include "worker/lineage.hpp"
 
@@ -18,8 +18,9 @@ int kill_below(int pid);
 /// The same, `pid` included. `pid` must be held by the caller (an unreaped child of it).
 int kill_tree(int pid);
 
-/// SIGKILL to each process on the machine that comes from `worker` of this pool (none named: from any), and to what hangs below it, except
-/// this process. For when nobody adopted the orphans for us. Scans /proc, several times if need be: milliseconds, at worst 100.
-void kill_by_lineage(const Lineage& lineage, std::optional<WorkerId> worker = {});
+/// SIGKILL to each process on the machine that comes from one of these workers of the pool (none named: from any), and to what hangs below it,
+/// except this process. For when nobody adopted the orphans for us. Scans /proc until two looks have shown nothing new: about 0.1 ms of processor
+/// time for each process on the machine, and for at most a second; without memory or descriptors it ends early.
+void kill_by_lineage(const Lineage& lineage, std::span<const WorkerId> workers = {});
 
 }  // namespace holdfast::worker

@@ -19,6 +19,8 @@ constexpr std::uint64_t kParentTag = 1;
 constexpr std::uint64_t kWakeTag = 2;
 constexpr int kRounds = 20;  // a tree that still grows after so many is left to its group and the zygote
 constexpr Nanos kZygoteLimit = std::chrono::milliseconds(100);
+constexpr int kHuntTurns = 20;
+constexpr useconds_t kHuntTurnUs = 10'000;
 constexpr std::size_t kStackBytes = 128 * 1024;
 
 }  // namespace
@@ -90,6 +92,8 @@ void Watcher::watch() {
 
 void Watcher::take_all_along() {
   HF_FAILPOINT(worker_orphaned);
+  // The program's own threads run on: they must not start what would be seen by no look of ours.
+  (void)sys::refuse_new_processes();  // not on every kernel, not in every sandbox
   for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
   // Daemons hang below the zygote, which is about to kill them and us. If it has died, or is stuck, nobody may be left but us who knows of them,
   // nor of those that workers before us have left: then all that came from this pool is ours to end, the other workers too.
@@ -97,6 +101,9 @@ void Watcher::take_all_along() {
   if (charge_.zygote_pidfd && !sys::pidfd_wait_exited(charge_.zygote_pidfd.get(), kZygoteLimit)) {
     (void)sys::pidfd_send_signal(charge_.zygote_pidfd.get(), SIGCONT);  // it may be stopped; we will not be there to look again
   }
+  sys::raise_descriptor_limit();
+  // One after the other: a hunt reads all of /proc, and the first one ends the rest of us, too. A stopped one must not hold up the others for long.
+  for (int turn = 0; turn < kHuntTurns && !sys::try_lock_file(charge_.bell_fd); ++turn) (void)usleep(kHuntTurnUs);
   kill_by_lineage(charge_.lineage);
   if (getpgrp() == charge_.group) (void)kill(0, SIGKILL);  // takes us along
   sys::exit_now(1);

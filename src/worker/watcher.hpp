@@ -23,6 +23,7 @@ class Watcher {
   struct Charge {
     int parent_pidfd = -1;  // whose death is waited for
     UniqueFd zygote_pidfd;  // while it lives, it kills the orphans, and us
+    int bell_fd = -1;       // of the pool; only for a lock on it
     int group = 0;          // the group noted at enrolment: killed only while we are still in it
     Lineage lineage;
   };

@@ -39,6 +39,9 @@ constexpr std::uint64_t kWorkerTag = std::uint64_t{1} << 32;  // and its pid in 
 constexpr Nanos kOrphanDelay = std::chrono::milliseconds(2);
 // After a start: the worker that was just born, and who waits for it, go first.
 constexpr Nanos kSpareDelay = std::chrono::milliseconds(1);
+// Of a large caller a fork takes tens of milliseconds (its page tables are copied), in which no death would be told: only after a quiet time.
+constexpr Nanos kShortFork = std::chrono::milliseconds(2);
+constexpr int kSpareDelayPerFork = 20;
 // Steps of start_failed (its field b).
 constexpr std::int64_t kStepMessage = 1;
 constexpr std::int64_t kStepFork = 2;
@@ -50,15 +53,18 @@ class Zygote {
 
   int run() {
     HF_FAILPOINT(zygote_born);
-    if (!set_up().ok()) return 1;
-    HF_FAILPOINT(zygote_hello);
-    bool serving = true;
+    bool serving = set_up().ok();
+    const int code = serving ? 0 : 1;
+    if (serving) HF_FAILPOINT(zygote_hello);
     while (serving) serving = serve_once();
     HF_FAILPOINT(zygote_leaves);
-    brood_.kill_everything(*child_signal_);
+    read_last_orders();
+    // At once, and again after the brood: one of that may not die (frozen), and until it is given up others leave something behind.
+    if (succeeds_) kill_by_lineage(lineage_);
+    if (child_signal_) brood_.kill_everything(*child_signal_);
     if (succeeds_) kill_by_lineage(lineage_);
     HF_FAILPOINT(zygote_left);
-    return 0;
+    return code;
   }
 
  private:
@@ -74,12 +80,15 @@ class Zygote {
   void leave_behind();
   [[noreturn]] void become_worker(WorkerSeed&& seed);
   void fork_spare();
+  Nanos spare_delay() const { return fork_took_ < kShortFork ? kSpareDelay : kSpareDelayPerFork * fork_took_; }
   [[noreturn]] void become_spare(UniqueFd line);
   bool use_spare(const Message& request, const WorkerSeed& seed);
   void drop_spare();
   void worker_ended(int pid);
   bool tell_end(int pid, Brood::Worker& worker);
+  void read_last_orders();
   void reap(const Message& request);
+  void end_strays();
   void bury(int pid, bool with_leftovers);
   void answer(const Message& message, std::span<const int> fds = {});
   void start_failed(const Message& request, int err_no, std::int64_t step);
@@ -91,8 +100,9 @@ class Zygote {
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
   Lineage lineage_;
-  bool succeeds_ = false;     // a zygote before it has died, and what that one had adopted is nobody's now
-  bool orphans_due_ = false;  // some child has ended since the last look
+  std::vector<WorkerId> strays_;  // dead workers of that one, whose leftovers are to be ended
+  bool succeeds_ = false;         // a zygote before it has died, and what that one had adopted is nobody's now
+  bool orphans_due_ = false;      // some child has ended since the last look
   const int zygote_pid_ = getpid();
   struct Spare {
     int pid = 0;  // 0 = there is none
@@ -101,12 +111,16 @@ class Zygote {
   Spare spare_;
   bool workers_die_ = false;  // one has
   Time spare_due_ = kNever;
+  Nanos fork_took_{0};  // the last one of a spare: nothing is told meanwhile
   Brood brood_;
 };
 
 Status Zygote::set_up() {
   callers_name_ = sys::thread_name();
   sys::set_thread_name("hf-zygote");
+  auto lineage = Lineage::of_pool(config_.bell_fd);
+  if (!lineage.ok()) return lineage.error();
+  lineage_ = std::move(lineage).value();  // first: the end needs it, whatever fails below
   if (sigaction(SIGCHLD, nullptr, &callers_child_action_) != 0) return Error{ErrorCode::os_error, errno, "sigaction", "SIGCHLD"};
   if (auto done = sys::set_default(SIGCHLD); !done.ok()) return done;
   if (auto done = sys::set_child_subreaper(true); !done.ok()) return done;
@@ -118,11 +132,8 @@ Status Zygote::set_up() {
   if (!child_signal.ok()) return child_signal.error();
   const auto caller = sys::pidfd_pid(config_.parent_pidfd);
   if (!caller.ok()) return caller.error();
-  auto lineage = Lineage::of_pool(config_.bell_fd, caller.value());
-  if (!lineage.ok()) return lineage.error();
   auto job_control = JobControl::create(caller.value());
   if (!job_control.ok()) return job_control.error();
-  lineage_ = std::move(lineage).value();
   epoll_.emplace(std::move(epoll).value());
   child_signal_.emplace(std::move(child_signal).value());
   job_control_.emplace(std::move(job_control).value());
@@ -152,6 +163,7 @@ bool Zygote::serve_once() {
   const auto count = epoll_->wait(events, time_to_sleep());
   if (!count.ok()) return false;
   if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
+  if (count.value() == 0) end_strays();
   if (count.value() == 0 && spare_due_ <= sys::now()) fork_spare();
   if (job_control_->next_look() <= sys::now()) follow_caller();
   bool message = false;
@@ -181,6 +193,7 @@ void Zygote::follow_caller() {
 }
 
 Nanos Zygote::time_to_sleep() const {
+  if (!strays_.empty()) return Nanos{0};
   const Time look = job_control_->next_look();
   const Time next = std::min(look, spare_due_);
   const Nanos until_look = next == kNever ? Nanos::max() : std::max(Nanos{0}, next - sys::now());
@@ -230,7 +243,7 @@ WorkerSeed Zygote::make_seed(const Message& request, std::vector<UniqueFd>&& fds
 void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   if (fds.size() != 2) return start_failed(request, EMFILE, kStepMessage);  // descriptors were lost on the way (MSG_CTRUNC)
   WorkerSeed seed = make_seed(request, std::move(fds));
-  if (config_.warm_up && workers_die_) spare_due_ = sys::now() + kSpareDelay;
+  if (config_.warm_up && workers_die_) spare_due_ = sys::now() + spare_delay();
   if (use_spare(request, seed)) return;
 
   HF_FAILPOINT(zygote_forks);
@@ -290,7 +303,9 @@ void Zygote::fork_spare() {
   if (spare_.pid != 0) return;
   auto line = sys::socketpair_seqpacket();
   if (!line.ok()) return;
+  const Time began = sys::now();
   const int pid = config_.fork ? config_.fork() : fork();
+  fork_took_ = sys::now() - began;
   if (pid == 0) {
     line.value().a.reset();
     become_spare(std::move(line.value().b));
@@ -311,13 +326,15 @@ void Zygote::become_spare(UniqueFd line) {
   leave_behind();
   sys::set_thread_name("hf-spare");
   if (!sys::set_parent_death_signal(SIGKILL).ok() || getppid() != zygote_pid_) sys::exit_now(1);
-  if (config_.warm_up) config_.warm_up();
-  Message request;
-  auto got = sys::receive_pod(line.get(), request);
-  // EOF: the zygote does without. Fewer descriptors: this process is out of them, and its end is a failed start.
-  if (!got.ok() || got->eof || got->fds.size() != 2) sys::exit_now(1);
-  line.reset();
-  become_worker(make_seed(request, std::move(got->fds)));
+  try {
+    if (config_.warm_up) config_.warm_up();
+    Message request;
+    auto got = sys::receive_pod(line.get(), request);
+    // EOF: the zygote does without. Fewer descriptors: this process is out of them, and its end is a failed start.
+    if (!got.ok() || got->eof || got->fds.size() != 2) sys::exit_now(1);
+    line.reset();
+    become_worker(make_seed(request, std::move(got->fds)));
+  } catch (...) { sys::exit_now(1); }  // out of memory
 }
 
 // False: there is none, or it is dead, and its end has not been seen yet.
@@ -375,12 +392,28 @@ bool Zygote::tell_end(int pid, Brood::Worker& worker) {
 void Zygote::reap(const Message& request) {
   Brood::Worker* worker = brood_.find(request.pid);
   if (worker == nullptr || worker->id != request.worker) {  // reaped before, and its pid perhaps another's by now; or never ours
-    if (succeeds_ && request.a == 1) kill_by_lineage(lineage_, request.worker);
+    if (succeeds_ && request.a == 1) strays_.push_back(request.worker);
     return;
   }
   worker->burial = request.a == 1;
   if (tell_end(request.pid, *worker)) return bury(request.pid, *worker->burial);
   (void)kill_tree(request.pid);  // the pool could not watch it; its pidfd tells here when it is gone
+}
+
+// When no message waits: one search for all of them.
+void Zygote::end_strays() {
+  if (!strays_.empty()) kill_by_lineage(lineage_, strays_);
+  strays_.clear();
+}
+
+// The caller may be dead before this process has looked into its socket for the first time: what it had said before lies there.
+void Zygote::read_last_orders() {
+  Message order;
+  for (;;) {
+    const auto got = sys::receive_pod(config_.pool_socket.get(), order, /*dont_wait=*/true);
+    if (!got.ok() || got->eof) return;
+    succeeds_ = succeeds_ || order.type == MessageType::succeed;
+  }
 }
 
 void Zygote::bury(int pid, bool with_leftovers) {

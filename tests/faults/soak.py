@@ -30,6 +30,7 @@ from typing import Any
 
 import holdfast
 from faults import look, soak_tasks
+from support.patience import until
 
 ROUND_LIMIT_S = 60.0
 FAULTS_PER_POOL = 30  # a pool whose workers are killed faster than they can start makes no progress, and rightly so
@@ -331,10 +332,12 @@ def main() -> int:
 
 
 def multiprocessing_tracker() -> None:
-    """Started now: it belongs to the interpreter, not to a pool, and stays."""
+    """Started now: it belongs to the interpreter, not to a pool, and stays. In the middle of its exec it would not be seen as ours."""
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
+    pid = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]  # not in typeshed
+    until(lambda: pid in look.tagged(os.environ[look.TAG_NAME]))
 
 
 if __name__ == "__main__":

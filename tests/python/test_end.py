@@ -258,6 +258,13 @@ def test_a_signal_handler_s_exception_ends_the_wait(tmp_path):
         signal.signal(signal.SIGALRM, old)
 
 
+class NeverPickled:
+    """An argument of a call that is refused: encoded in a forked child, a large one would lie in memory that the parent uses."""
+
+    def __reduce__(self):
+        raise AssertionError("it was pickled")
+
+
 def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool, tmp_path):
     """A child that closes, terminates or drops it does not disturb the parent's; what is still to come is an error there, at once."""
     done = pool.map_async(tasks.square, range(3))
@@ -272,6 +279,8 @@ def test_a_copy_of_the_pool_in_a_forked_child_touches_nothing(pool, tmp_path):
     if pid == 0:
         code = 1
         try:
+            with pytest.raises(ValueError, match="forked child"):
+                pool.apply_async(tasks.same, (NeverPickled(),))
             pool.terminate()
             pool.join()
             with pytest.raises(ValueError, match="Pool not running"):

@@ -19,7 +19,7 @@ using Kin = Lineage::Kin;
 
 struct Pool {
   ring::BellPage bell = ring::BellPage::create().value();
-  Lineage lineage = Lineage::of_pool(bell.fd(), getpid()).value();
+  Lineage lineage = Lineage::of_pool(bell.fd()).value();
 };
 
 // A child that does `first` and then sleeps; killed at the end.
@@ -97,12 +97,12 @@ TEST(Lineage, IsNotThatOfThePoolsOwnProcessAndItsChildren) {
   const Child child([] {});
   EXPECT_EQ(pool.lineage.look(getpid()).kin, Kin::stranger);
   EXPECT_EQ(pool.lineage.look(child.pid()).kin, Kin::stranger);
-  EXPECT_EQ(pool.lineage.look(0x7fffffff).kin, Kin::stranger);
+  EXPECT_EQ(pool.lineage.look(0x7fffffff).kin, Kin::gone);
 }
 
 TEST(Lineage, OfNobodyFindsStrangersOnly) {
   EXPECT_EQ(Lineage().look(getpid()).kin, Kin::stranger);
-  EXPECT_FALSE(Lineage::of_pool(-1, getpid()).ok());
+  EXPECT_FALSE(Lineage::of_pool(-1).ok());
 }
 
 }  // namespace

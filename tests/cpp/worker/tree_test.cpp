@@ -55,7 +55,7 @@ constexpr const char* kExecsForEver = "exec sh -c \"$0\" \"$0\"";
 TEST(TreeLineage, KillsDaemonsOfOneWorkerOrOfAll) {
   auto bell = ring::BellPage::create();
   const int fd = bell.value().fd();
-  const Lineage lineage = Lineage::of_pool(fd, getpid()).value();
+  const Lineage lineage = Lineage::of_pool(fd).value();
   int line[2];
   ASSERT_EQ(pipe2(line, O_CLOEXEC), 0);
   ASSERT_TRUE(sys::set_child_subreaper(true).ok());  // the test can wait for them
@@ -81,7 +81,8 @@ TEST(TreeLineage, KillsDaemonsOfOneWorkerOrOfAll) {
   int daemons[8] = {};
   for (int& pid : daemons) ASSERT_EQ(read(line[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
   const auto living = [] { return std::ranges::count_if(sys::children_of(getpid()), [](int pid) { return !is_gone_or_zombie(pid); }); };
-  kill_by_lineage(lineage, 1);
+  const WorkerId first[] = {1};
+  kill_by_lineage(lineage, first);
   EXPECT_TRUE(eventually([&] { return living() == 4; }));
   kill_by_lineage(lineage);
   for (const int pid : daemons) EXPECT_EQ(waitpid(pid, nullptr, 0), pid);  // hangs when one was forgotten; the limit from outside tells
