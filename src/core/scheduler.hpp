@@ -128,6 +128,8 @@ class Scheduler {
   /// The same for `count` >= 1 consecutive items of one chunk that are all done (none raised): one call for a batch. `run_time` is their sum.
   /// settle: each is to be stored, unless it was settled before; ignore: all were; not_owned as above, and nothing has changed.
   Verdict items_done(WorkerId worker, ChunkId chunk, std::uint32_t first, std::uint32_t count, Nanos run_time, Time now);
+  /// Whether that is what the worker may answer next: what the two above would not call not_owned. Before a result is stored.
+  bool is_next(WorkerId worker, ChunkId chunk, std::uint32_t item) const;
   /// Answer to take_back: items [0, end) of the chunk stay with the worker, [end, count) are taken back.
   void taken_back(WorkerId worker, ChunkId chunk, std::uint32_t end, Time now);
   /// The process is gone (after worker_ready) and all it committed has been handed in by item_finished(). `begun` = for each

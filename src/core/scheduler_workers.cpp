@@ -208,6 +208,13 @@ Verdict Scheduler::items_done(WorkerId id, ChunkId chunk_id, std::uint32_t first
   return impl_->items_finished(id, chunk_id, first, count, /*raised=*/false, run_time, now);
 }
 
+bool Scheduler::is_next(WorkerId id, ChunkId chunk_id, std::uint32_t item) const {
+  const WorkerSlot* worker = impl_->find_worker(id);
+  if (worker == nullptr || worker->chunks == 0) return false;
+  const Chunk& front = worker->at(0);
+  return front.id == chunk_id && front.done == item && item < front.end;
+}
+
 Verdict Scheduler::Impl::items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised,
                                         Nanos run_time, Time now) {
   WorkerSlot* worker = find_worker(id);

@@ -125,6 +125,11 @@ bool Engine::Impl::accept_result(Worker& worker, const ring::ResultFrame& frame,
   }
   if (run.count == 0 || run.chunk != chunk) {
     if (!close_run(worker, run, now)) return false;
+    // Now the scheduler knows of all before it. Judged before it is stored: the item of a worker that lies is given to another one.
+    if (!scheduler.is_next(worker.id, frame.chunk, frame.item)) {
+      worker.report.detail = "results out of order";
+      return false;
+    }
     run.chunk = chunk;
     run.first = frame.item;
   }

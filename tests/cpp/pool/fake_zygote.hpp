@@ -35,6 +35,7 @@ class FakeZygote : public testing::Test {
     worker_ = next(ring::MessageType::start, &fds).worker;
     ASSERT_EQ(fds.size(), 2U);
     socket_ = std::move(fds[0]);
+    ring_ = std::move(fds[1]);
     const auto before = signal(SIGTERM, SIG_IGN);  // deaf from its first instruction on
     pid_ = fork();
     while (pid_ == 0) pause();
@@ -98,6 +99,7 @@ class FakeZygote : public testing::Test {
   std::shared_ptr<Engine> engine_;
   UniqueFd line_;
   UniqueFd socket_;  // the worker's end of its own line
+  UniqueFd ring_;    // of its channel
   WorkerId worker_ = 0;
   int pid_ = 0;
 };
