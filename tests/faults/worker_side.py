@@ -59,12 +59,14 @@ def die(cause: str) -> None:
             time.sleep(10)
 
 
-def exit_on_request(cause: str) -> None:
-    """Make REQUEST end this worker in the way of *cause* (exit0, exit1)."""
+def exit_on_request(cause: str, in_del: bool = False) -> None:
+    """Make REQUEST end this worker in the way of *cause* (exit0, exit1). *in_del*: it may come inside a __del__, where sys.exit would be dropped."""
 
     def handler(signum: int, frame: Any) -> None:
         if cause == "exit0":
             os._exit(0)
+        if in_del:
+            os._exit(1)
         sys.exit(1)
 
     signal.signal(REQUEST, handler)
@@ -203,7 +205,7 @@ def poisoned(index: int, moment: str, cause: str, grandchild: str, payload: Any)
         return Pickled(cause, answer)
     elif moment == "after_commit":
         if cause.startswith("exit"):
-            exit_on_request(cause)
+            exit_on_request(cause, in_del=True)
         return Dropped(cause, answer)
     elif moment == "writing_64m":
         big = os.urandom(1 << 20) * 64
