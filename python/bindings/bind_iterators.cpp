@@ -11,6 +11,7 @@
 //      all, so the window's room is used by whole chunks.
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "async_exceptions.hpp"
@@ -312,6 +313,7 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
   if (has_rest(self)) return give_rest(self);
   if (self->over) return end_of_items(self);
   pool::Settled settled;
+  std::optional<pool::Settled> single;
   const Reading reading(self);
   WaitEnd end = reading.begin(deadline);
   if (end == WaitEnd::ready && has_rest(self)) {  // the reader that was waited for has taken some along
@@ -329,12 +331,15 @@ PyObject* step(IteratorObject* self, const Deadline& deadline) {
     end = ready_at_once(read) ? WaitEnd::ready : wait_loop(engine, deadline, Interrupt::workers_on(self->job), read);
     if (end == WaitEnd::ready) {
       self->next += settled.count;
-      if (!reading.nested()) take_batch(self, std::move(settled));
+      if (reading.nested())
+        single = std::move(settled);
+      else
+        take_batch(self, std::move(settled));
     }
     reading.end();
   }
   switch (end) {
-    case WaitEnd::ready: return reading.nested() ? give_item(self, settled) : give_next_of_batch(self);
+    case WaitEnd::ready: return single ? give_item(self, *single) : give_next_of_batch(self);
     case WaitEnd::ended: return end_of_items(self);
     case WaitEnd::error: return nullptr;
     case WaitEnd::timed_out: break;

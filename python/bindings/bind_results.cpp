@@ -447,8 +447,10 @@ PyObject* new_result(PyObject* type, CoreObject* core, PyObject* pool, PyObject*
     Py_DECREF(self);
     return nullptr;
   }
-  if (callback != Py_None) self->extras->callback = Py_NewRef(callback);
-  if (error_callback != Py_None) self->extras->error_callback = Py_NewRef(error_callback);
+  if (self->has_callbacks && self->extras != nullptr) {
+    if (callback != Py_None) self->extras->callback = Py_NewRef(callback);
+    if (error_callback != Py_None) self->extras->error_callback = Py_NewRef(error_callback);
+  }
   return reinterpret_cast<PyObject*>(self);
 }
 

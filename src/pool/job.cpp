@@ -34,7 +34,7 @@ JobRef Job::make(JobRequest&& request) {
       std::memcpy(apart.get(), item.data(), item.size());
     }
   } else {
-    many = std::make_unique<ManyItems>(std::move(request));
+    many = std::make_unique<ManyItems>(request);
   }
   static_assert(alignof(Job) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__ && sizeof(Job) % alignof(Outcome) == 0);
   std::size_t behind = 0;

@@ -17,7 +17,7 @@ constexpr std::uint64_t kManyOnTheirWay = 2048;  // so that no worker runs dry i
 constexpr std::uint64_t kPartOfWindow = 4;       // and not more than this part of it, or the feeder would wait for him
 }  // namespace
 
-ManyItems::ManyItems(JobRequest&& request)
+ManyItems::ManyItems(JobRequest& request)
     : unordered(request.unordered),
       lazy(request.open && request.window != 0),
       in_runs(request.whole && request.chunk_size >= kLongChunk),

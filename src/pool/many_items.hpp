@@ -19,8 +19,8 @@ namespace holdfast::pool {
 
 class ManyItems {
  public:
-  /// Throws std::bad_alloc, as add_items() does.
-  explicit ManyItems(JobRequest&& request);
+  /// Takes the items out of the request. Throws std::bad_alloc, as add_items() does.
+  explicit ManyItems(JobRequest& request);
 
   const bool unordered;
   const bool lazy;     // read item by item while it runs (imap); else an open job is only one submitted in slices
