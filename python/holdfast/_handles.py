@@ -187,9 +187,10 @@ class HandleList:
         self._pid = os.getpid()
 
     def refresh(self) -> list[WorkerHandle]:
-        """Return the handles of the workers that there are now."""
+        """Return the handles of the workers that there are now. As in the standard pool, one that has no process yet is not among them."""
         current: dict[int, WorkerHandle] = {}
-        for worker, identity, _pid, alive, _ready, _report in self._core.workers():
+        started: list[WorkerHandle] = []
+        for worker, identity, pid, alive, _ready, _report in self._core.workers():
             handle = self._handles.get(worker)
             if handle is None:
                 number = self._identity_base + identity
@@ -198,13 +199,15 @@ class HandleList:
                     handle  # first: a signal handler may raise anywhere here, and forget() must find it
                 )
             current[worker] = handle
+            if pid:
+                started.append(handle)
             if alive and os.getpid() == self._pid:
                 process._children.add(handle)  # type: ignore[attr-defined]  # multiprocessing.active_children() lists these
         for worker, handle in list(self._handles.items()):
             if worker not in current and not handle._look():
                 process._children.discard(handle)  # type: ignore[attr-defined]  # as above
         self._handles = current
-        return list(current.values())
+        return started
 
     def forget(self) -> None:
         """The pool is over: its workers are nobody's children any more."""

@@ -64,9 +64,11 @@ def random_kills(case: dict[str, Any], stdlib: bool, judge: Judge) -> list[str]:
     def shoot(pool: Any) -> None:
         nonlocal kills
         while kills < KILLS and not ended.is_set():
-            pid = rng.choice(pool._pool).pid
-            if pid:
-                control.order(control.KILL, pid, rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)))
+            victims = pool._pool
+            if victims:
+                control.order(
+                    control.KILL, rng.choice(victims).pid, rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV))
+                )
                 kills += 1
             seen = len(settled)
             ended.wait(rng.random() * 0.01)
