@@ -37,7 +37,7 @@ bool raise_stopped(CoreObject* core) {
 bool check_running(CoreObject* core) {
   if (core->engine->takes_work()) return true;
   if (core->engine->in_forked_child()) {
-    (void)set_error({ErrorCode::closed, 0, "submit", "this is a forked child: the pool belongs to its parent"});
+    (void)set_error({ErrorCode::closed, 0, "submit", pool::Engine::kForked});
     return false;
   }
   switch (core->engine->state()) {

@@ -42,19 +42,11 @@ bool tuple_to_mask(PyObject* tuple, sigset_t& mask) {
   return true;
 }
 
-/// fork() of a worker. Before its first hook, which may run whatever the user has registered, the child is bound to this process's life.
-int fork_bound() {
-  const int zygote = getpid();
-  const int pid = fork();
-  if (pid == 0 && (!sys::set_parent_death_signal(SIGKILL).ok() || getppid() != zygote)) sys::exit_now(1);
-  return pid;
-}
-
 /// fork() with the interpreter's hooks, as os.fork() does it, without its warning about threads: what the child of a threaded
 /// process must not do, the zygote does not do.
 int fork_interpreter() {
   PyOS_BeforeFork();
-  const int pid = fork_bound();
+  const int pid = worker::fork_bound();
   const int error = errno;
   if (pid == 0) {
     PyOS_AfterFork_Child();
@@ -68,7 +60,7 @@ int fork_interpreter() {
 /// The fork of a worker from a zygote that is itself a fork of the caller and runs no Python: to the interpreter these two are one. The hooks'
 /// first half ran in the caller, their second half runs here, in the worker; nobody pays for it in between.
 int fork_from_plain_zygote() {
-  const int pid = fork_bound();
+  const int pid = worker::fork_bound();
   if (pid == 0) PyOS_AfterFork_Child();
   return pid;
 }

@@ -35,7 +35,6 @@ Error closed_error(EngineState state, const std::string& reason) {
 }
 Error no_memory(const char* operation) { return {ErrorCode::exhausted, ENOMEM, operation, "for the items of the job"}; }
 constexpr Nanos kLastWait = std::chrono::seconds(2);
-const char* const kForked = "this is a forked child: the pool belongs to its parent";
 }  // namespace
 
 Engine::Impl::Impl(const EngineOptions& engine_options, ring::BellPage bell_page, sys::Epoll poller, sys::Wakeup waker, UniqueFd own_pidfd)

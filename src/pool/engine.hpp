@@ -182,6 +182,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void lock_for_fork();
   void unlock_after_fork();
   void after_fork_in_child();  // drop all handles; from now on answer "ended", signal nobody
+  static constexpr const char* kForked = "this is a forked child: the pool belongs to its parent";  // why submit() refuses there
   bool in_forked_child() const;
 
  private:

@@ -35,14 +35,16 @@ Brood::Worker* Brood::find(int pid) {
   return found == workers_.end() ? nullptr : &found->second;
 }
 
-void Brood::remove(int pid, bool left_alone) {
+WorkerId Brood::remove(int pid, bool left_alone) {
   const auto found = workers_.find(pid);
-  if (found == workers_.end()) return;
+  if (found == workers_.end()) return 0;
+  const WorkerId id = found->second.id;
   if (left_alone) {
-    left_alone_.push_back(found->second.id);
+    left_alone_.push_back(id);
     if (left_alone_.size() > kLeftAloneLimit) left_alone_.pop_front();
   }
   workers_.erase(found);
+  return id;
 }
 
 void Brood::reap_ended_orphans() {

@@ -30,8 +30,8 @@ class Brood {
   void add(int pid, Worker worker);
   std::vector<int> pids() const;  // of the workers
   Worker* find(int pid);          // nullptr: no worker of ours
-  /// A worker was reaped. `left_alone`: what it started may stay.
-  void remove(int pid, bool left_alone);
+  /// A worker was reaped; its id, or 0 where it was none. `left_alone`: what it started may stay.
+  WorkerId remove(int pid, bool left_alone);
 
   void reap_ended_orphans();
   /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody.

@@ -30,12 +30,12 @@ Status Lineage::mark_this_process(int bell_fd, WorkerId worker) {
 
 namespace {
 
-// Of a process that shows no memory: whether it may show some in a moment.
-Lineage::Kin without_memory(int pid) {
+// Of a process that shows nothing, or may not be read: only what may show something in a moment is undecided.
+Lineage::Kin unseen(int pid, sys::Readable readable) {
   const auto stat = sys::read_stat(pid);
   if (!stat.ok()) return Lineage::Kin::gone;
   const bool has_none = stat->kernel_thread || stat->state == 'Z' || stat->state == 'X';
-  return has_none ? Lineage::Kin::stranger : Lineage::Kin::undecided;
+  return readable == sys::Readable::no || has_none ? Lineage::Kin::stranger : Lineage::Kin::undecided;
 }
 
 }  // namespace
@@ -44,8 +44,7 @@ Lineage::Finding Lineage::look(int pid) const {
   // The mappings first: an exec between the two looks ends them, and the environment tells; or it is not there yet, and we are asked again.
   if (prefix_.empty()) return {};
   const sys::MappedOffsets maps = sys::mapped_offsets(pid, bell_);
-  if (maps.readable == sys::Readable::no) return {.kin = sys::read_stat(pid).ok() ? Kin::stranger : Kin::gone};
-  if (maps.readable == sys::Readable::nothing) return {.kin = without_memory(pid)};
+  if (maps.readable != sys::Readable::yes) return {.kin = unseen(pid, maps.readable)};
   Finding marked;
   for (std::size_t i = 0; i < maps.count; ++i) {
     const std::uint64_t offset = maps.offsets[i];
@@ -55,8 +54,7 @@ Lineage::Finding Lineage::look(int pid) const {
   }
   if (marked.kin == Kin::ours) return marked;
   const sys::EnvironValue tag = sys::environ_value(pid, kTagVariable);
-  if (tag.readable == sys::Readable::no) return {.kin = sys::read_stat(pid).ok() ? Kin::stranger : Kin::gone};
-  if (tag.readable == sys::Readable::nothing) return {.kin = without_memory(pid)};
+  if (tag.readable != sys::Readable::yes) return {.kin = unseen(pid, tag.readable)};
   if (!tag.found || !tag.value.starts_with(prefix_)) return {};
   WorkerId worker = 0;
   const char* const end = tag.value.data() + tag.value.size();

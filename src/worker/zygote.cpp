@@ -79,6 +79,7 @@ class Zygote {
   void tell_started(const Message& request, int pid, int pidfd);
   void leave_behind();
   [[noreturn]] void become_worker(WorkerSeed&& seed);
+  int fork_worker() const { return config_.fork ? config_.fork() : fork_bound(); }
   void fork_spare();
   Nanos spare_delay() const { return fork_took_ < kShortFork ? kSpareDelay : kSpareDelayPerFork * fork_took_; }
   [[noreturn]] void become_spare(UniqueFd line);
@@ -247,7 +248,7 @@ void Zygote::start(const Message& request, std::vector<UniqueFd> fds) {
   if (use_spare(request, seed)) return;
 
   HF_FAILPOINT(zygote_forks);
-  const int pid = config_.fork ? config_.fork() : fork();
+  const int pid = fork_worker();
   if (pid == 0) become_worker(std::move(seed));
   if (pid < 0) return start_failed(request, errno, kStepFork);
   HF_FAILPOINT(zygote_forked);
@@ -304,7 +305,7 @@ void Zygote::fork_spare() {
   auto line = sys::socketpair_seqpacket();
   if (!line.ok()) return;
   const Time began = sys::now();
-  const int pid = config_.fork ? config_.fork() : fork();
+  const int pid = fork_worker();
   fork_took_ = sys::now() - began;
   if (pid == 0) {
     line.value().a.reset();
@@ -321,11 +322,9 @@ void Zygote::fork_spare() {
   spare_ = {pid, std::move(line.value().a)};
 }
 
-// In the child. The signal does not come for a zygote that died before it was set: hence the look at getppid().
 void Zygote::become_spare(UniqueFd line) {
   leave_behind();
   sys::set_thread_name("hf-spare");
-  if (!sys::set_parent_death_signal(SIGKILL).ok() || getppid() != zygote_pid_) sys::exit_now(1);
   try {
     if (config_.warm_up) config_.warm_up();
     Message request;
@@ -420,12 +419,19 @@ void Zygote::bury(int pid, bool with_leftovers) {
   HF_FAILPOINT(zygote_buries);
   (void)sys::wait_pidfd(brood_.find(pid)->pidfd.get(), /*reap=*/true, /*no_hang=*/true);  // fails if a stranger has: all the same
   HF_FAILPOINT(zygote_buried);
-  const WorkerId id = brood_.find(pid)->id;
-  brood_.remove(pid, /*left_alone=*/!with_leftovers);
+  const WorkerId id = brood_.remove(pid, /*left_alone=*/!with_leftovers);
   if (with_leftovers) brood_.kill_leftovers(id, lineage_, *child_signal_);
 }
 
 }  // namespace
+
+int fork_bound() {
+  const int zygote = getpid();
+  const int pid = fork();
+  // The signal does not come for a zygote that died before it was set: hence the look at getppid().
+  if (pid == 0 && (!sys::set_parent_death_signal(SIGKILL).ok() || getppid() != zygote)) sys::exit_now(1);
+  return pid;
+}
 
 int zygote_main(ZygoteConfig& config) { return Zygote(config).run(); }
 

@@ -32,25 +32,26 @@ def total_then_spoil(array):
     return answer
 
 
-def spoil_and_fail_once(array, marker):
-    """The first run writes to its argument and raises; what the second one sees is the result."""
-    answer = float(array.sum())
-    array[:] = -1.0
+def is_first(marker):
+    """Whether nobody has called it with this file before."""
     try:
         os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        return answer
-    raise ValueError("the first run")
+        return False
+    return True
+
+
+def spoil_and_fail_once(array, marker):
+    """The first run writes to its argument and raises; what the second one sees is the result."""
+    answer = total_then_spoil(array)
+    if is_first(marker):
+        raise ValueError("the first run")
+    return answer
 
 
 def spoil_and_die_once(array, marker):
-    answer = float(array.sum())
-    array[:] = -1.0
-    try:
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return answer
-    return os.kill(os.getpid(), signal.SIGKILL)
+    answer = total_then_spoil(array)
+    return os.kill(os.getpid(), signal.SIGKILL) if is_first(marker) else answer
 
 
 def keep(array):
