@@ -38,7 +38,7 @@ std::uint32_t usable_cpus();
 /// pthread_atfork: `prepare` before each fork() of this process, then `parent` in it and `child` in the new one. For ever.
 Status at_fork(void (*prepare)(), void (*parent)(), void (*child)());
 
-/// From here on no thread of this process starts a process or a program any more: EPERM (seccomp, for all threads; for ever). For a process that is
+/// From here on no thread of this process starts a process or a program any more (threads, yes): EPERM (seccomp, for all threads; for ever). For a process that is
 /// about to end. Errors: os_error where the kernel or a sandbox does not have it.
 Status refuse_new_processes();
 /// The soft limit of descriptors to the hard one. Best effort.

@@ -70,4 +70,9 @@ void NativeThread::join() {
   (void)::pthread_join(handle_, nullptr);  // fails only for a handle that is not joinable
 }
 
+void NativeThread::detach() {
+  if (!std::exchange(joinable_, false)) return;
+  (void)::pthread_detach(handle_);  // as above
+}
+
 }  // namespace holdfast::sys

@@ -32,6 +32,8 @@ class NativeThread {
   bool joinable() const { return joinable_; }
   /// Waits for the body's end; nothing when there is none.
   void join();
+  /// Nobody waits for it any more: it ends when its body does, or with the process.
+  void detach();
   /// Forgets the handle without touching the thread: for a forked child, where it does not exist.
   void forget() { joinable_ = false; }
 

@@ -8,6 +8,7 @@
 
 #include "sys/clock.hpp"
 #include "sys/procfs.hpp"
+#include "worker/inspection.hpp"
 #include "worker/tree.hpp"
 
 namespace holdfast::worker {
@@ -53,8 +54,7 @@ void Brood::reap_ended_orphans() {
   }
 }
 
-Brood::Owner Brood::owner_of(int orphan, WorkerId dead, const Lineage& lineage) const {
-  const Lineage::Finding finding = lineage.look(orphan);
+Brood::Owner Brood::owner_by(const Lineage::Finding& finding, WorkerId dead) const {
   if (finding.kin != Lineage::Kin::ours) return Owner::nobody;
   if (finding.worker == dead) return Owner::dead;
   const bool lives = std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) { return entry.second.id == finding.worker; });
@@ -63,12 +63,18 @@ Brood::Owner Brood::owner_of(int orphan, WorkerId dead, const Lineage& lineage) 
 }
 
 void Brood::kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal) {
+  Inspection inspection([lineage](int pid) { return lineage.look(pid); });
   std::unordered_set<int> suspects;
+  std::unordered_set<int> asked;  // whose look has not ended
   for (int round = 0; round < kRounds; ++round) {
+    auto orphans = sys::children_of(getpid());
+    std::erase_if(orphans, [&](int pid) {
+      return workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive || !asked.insert(pid).second;
+    });
     int left = 0;
-    for (const int pid : sys::children_of(getpid())) {
-      if (workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive) continue;
-      const Owner owner = owner_of(pid, dead, lineage);
+    for (const auto& [pid, finding] : inspection.ask(orphans)) {
+      asked.erase(pid);
+      const Owner owner = owner_by(finding, dead);
       if (owner == Owner::other) continue;
       ++left;
       // In the middle of an exec a process has neither its old mappings nor its new environment: nobody's is believed at the second look.

@@ -34,7 +34,7 @@ class Brood {
   WorkerId remove(int pid, bool left_alone);
 
   void reap_ended_orphans();
-  /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody.
+  /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody. One that cannot be looked at (inspection.hpp) stays until the end.
   void kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal);
   /// The end: everything below this process is killed and reaped, workers too.
   void kill_everything(const sys::ChildSignal& child_signal);
@@ -43,7 +43,7 @@ class Brood {
 
  private:
   enum class Owner { dead, other, nobody };
-  Owner owner_of(int orphan, WorkerId dead, const Lineage& lineage) const;
+  Owner owner_by(const Lineage::Finding& finding, WorkerId dead) const;
 
   // So many clean recycles are remembered; an orphan of an older one counts as nobody's.
   static constexpr std::size_t kLeftAloneLimit = 1024;

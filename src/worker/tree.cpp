@@ -6,12 +6,15 @@
 #include <chrono>
 #include <csignal>
 #include <new>
+#include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "sys/clock.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/procfs.hpp"
+#include "worker/inspection.hpp"
 
 namespace holdfast::worker {
 namespace {
@@ -21,6 +24,7 @@ constexpr int kMaxDepth = 64;
 constexpr int kExecRounds = 20;
 constexpr Nanos kSweepLimit = std::chrono::milliseconds(500);
 constexpr useconds_t kExecPauseUs = 5000;
+constexpr std::size_t kBatch = 32;  // so many processes are held at a time, a descriptor each
 
 bool is_zombie(int pid) {
   const auto stat = sys::read_stat(pid);
@@ -41,7 +45,8 @@ int kill_branch(int pid, int depth) {
 // One search for what comes from a pool, or from some workers of it.
 class LineageHunt {
  public:
-  LineageHunt(const Lineage& lineage, std::span<const WorkerId> workers) : lineage_(lineage), workers_(workers) {}
+  LineageHunt(const Lineage& lineage, std::span<const WorkerId> workers)
+      : inspection_([lineage](int pid) { return lineage.look(pid); }), workers_(workers) {}
 
   /// Workers are spared until nothing else is left: each of them hunts, too, when the pool's process and its zygote have died. Who is killed by
   /// another in the middle of it has then no daemon left that only he would have found; without this, two could kill each other first.
@@ -58,10 +63,14 @@ class LineageHunt {
   void sweep() {
     limit_ = sys::now() + kSweepLimit;
     int quiet = 0;
-    for (int patience = kExecRounds; quiet < 2 && patience > 0 && sys::now() < limit_;) {
+    for (int patience = kExecRounds; patience > 0 && sys::now() < limit_;) {
       undecided_ = news_ = false;
-      for (const int pid : sys::all_pids()) {
-        if (sys::now() < limit_ && !known_.contains(pid)) look_at(pid);
+      if (quiet < 2) {
+        look_at_all();
+      } else if (asked_.empty() || workers_too_) {
+        return;
+      } else {
+        judge(inspection_.late_answers(limit_));  // of those that hang in a look: theirs may end yet
       }
       quiet = news_ || undecided_ ? 0 : quiet + 1;
       if (!undecided_ || news_) continue;
@@ -71,37 +80,58 @@ class LineageHunt {
     }
   }
 
-  void look_at(int pid) {
-    if (pid == getpid()) return;
-    // The descriptor first, the question second: the answer is then about the process that the signal goes to.
-    const auto pidfd = sys::pidfd_open(pid);
-    if (!pidfd.ok() && pidfd.error().err_no != ESRCH) {
-      limit_ = Time{0};  // no descriptor is left
-      return;
+  void look_at_all() {
+    std::vector<int> batch;
+    for (const int pid : sys::all_pids()) {
+      if (sys::now() >= limit_) return;
+      if (pid == getpid() || known_.contains(pid) || asked_.contains(pid)) continue;
+      if (take_hold(pid)) batch.push_back(pid);
+      if (batch.size() == kBatch) judge(inspection_.ask(std::exchange(batch, {})));
     }
-    const Lineage::Finding finding = pidfd.ok() ? lineage_.look(pid) : Lineage::Finding{.kin = Lineage::Kin::gone};
-    undecided_ = undecided_ || finding.kin == Lineage::Kin::undecided;
-    news_ = news_ || finding.kin == Lineage::Kin::gone;
-    if (finding.kin == Lineage::Kin::undecided || finding.kin == Lineage::Kin::gone) return;
-    known_.insert(pid);
-    if (finding.kin != Lineage::Kin::ours || !is_wanted(finding.worker)) return;
+    judge(inspection_.ask(batch));
+  }
+
+  // The descriptor first, the question second: the answer is then about the process that the signal goes to.
+  bool take_hold(int pid) {
+    auto pidfd = sys::pidfd_open(pid);
+    if (pidfd.ok()) return asked_.emplace(pid, std::move(pidfd).value()).second;
+    if (pidfd.error().err_no == ESRCH)
+      news_ = true;
+    else
+      limit_ = Time{0};  // no descriptor is left
+    return false;
+  }
+
+  void judge(const std::vector<Inspection::Answer>& answers) {
+    for (const auto& [pid, finding] : answers) {
+      const auto held = asked_.extract(pid);
+      undecided_ = undecided_ || finding.kin == Lineage::Kin::undecided;
+      news_ = news_ || finding.kin == Lineage::Kin::gone;
+      if (finding.kin == Lineage::Kin::undecided || finding.kin == Lineage::Kin::gone) continue;
+      known_.insert(pid);
+      if (finding.kin == Lineage::Kin::ours && is_wanted(finding.worker)) end(pid, held.mapped().get(), finding.is_worker);
+    }
+  }
+
+  void end(int pid, int pidfd, bool is_worker) {
     news_ = true;
-    if (finding.is_worker && !workers_too_) {
+    if (is_worker && !workers_too_) {
       spared_.push_back(pid);
       return;
     }
     // A worker is not stopped first: should it kill this process before its own SIGKILL has come, it would stay stopped for ever.
-    if (!sys::pidfd_send_signal(pidfd.value().get(), finding.is_worker ? 0 : SIGSTOP).ok()) return;  // it is gone
+    if (!sys::pidfd_send_signal(pidfd, is_worker ? 0 : SIGSTOP).ok()) return;  // it is gone
     for (const int child : sys::children_of(pid)) (void)kill_branch(child, 0);
-    (void)sys::pidfd_send_signal(pidfd.value().get(), SIGKILL);  // gone meanwhile: all the better
+    (void)sys::pidfd_send_signal(pidfd, SIGKILL);  // gone meanwhile: all the better
   }
 
   bool is_wanted(WorkerId worker) const { return workers_.empty() || std::ranges::find(workers_, worker) != workers_.end(); }
 
-  const Lineage& lineage_;
+  Inspection inspection_;
   const std::span<const WorkerId> workers_;
   Time limit_{0};
-  std::unordered_set<int> known_;  // strangers, and those that were killed
+  std::unordered_set<int> known_;            // strangers, and those that were killed
+  std::unordered_map<int, UniqueFd> asked_;  // and not answered yet; held fast, so that an answer is about nobody else
   std::vector<int> spared_;
   bool workers_too_ = false;
   bool undecided_ = false;

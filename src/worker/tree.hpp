@@ -20,7 +20,8 @@ int kill_tree(int pid);
 
 /// SIGKILL to each process on the machine that comes from one of these workers of the pool (none named: from any), and to what hangs below it,
 /// except this process. For when nobody adopted the orphans for us. Scans /proc until two looks have shown nothing new: about 0.1 ms of processor
-/// time for each process on the machine, and for at most a second; without memory or descriptors it ends early.
+/// time for each process on the machine, and for at most a second, also when a process hangs so that it cannot be looked at (inspection.hpp); without
+/// memory or descriptors it ends early.
 void kill_by_lineage(const Lineage& lineage, std::span<const WorkerId> workers = {});
 
 }  // namespace holdfast::worker

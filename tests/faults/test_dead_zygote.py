@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ MODULE = "dead_zygote_programs"
 class Scene(Program):
     """A pool under its second zygote; the first one's workers have ended and left daemons."""
 
-    def __init__(self, folder: Path, start: str, worker_end: str) -> None:
-        super().__init__(folder, MODULE, "loses_its_zygote", start, worker_end, stdin=subprocess.PIPE)
+    def __init__(self, folder: Path, start: str, worker_end: str, command: tuple[str, ...] = ()) -> None:
+        super().__init__(folder, MODULE, "loses_its_zygote", start, worker_end, command=command, stdin=subprocess.PIPE)
         self.daemons: list[int] = []
 
     def begins(self, worker_end: str) -> None:
@@ -64,6 +65,29 @@ class Scene(Program):
         super().close()
 
 
+@pytest.fixture
+def blinded(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """A command in front of a program: for it, reading what a certain process has mapped never ends.
+
+    So it is with a process that hangs in a dead file system and holds its memory lock. Here a FIFO that nobody writes lies over the file in /proc.
+    """
+    fifo = tmp_path / "never"
+    os.mkfifo(fifo)
+    stranger = subprocess.Popen(["/bin/sleep", "1000"])
+    # $0 is the shell's name; the rest is the program's command.
+    script = f'mount --bind "{fifo}" /proc/{stranger.pid}/maps && exec "$@"'
+    command = ("unshare", "--mount", "sh", "-c", script, "sh")
+    try:
+        trial = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        if trial.returncode:
+            pytest.skip(f"nothing can be mounted here: {trial.stderr.strip()}")
+        yield command
+        assert stranger.poll() is None, "it was nobody's"
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("worker_end", ["left_before", "leaves", "crashes"])
 def test_the_end_of_the_pool_ends_the_daemons(tmp_path: Path, start: str, worker_end: str) -> None:
@@ -82,22 +106,49 @@ def test_the_end_of_the_pool_ends_the_daemons(tmp_path: Path, start: str, worker
         assert scene.end().code == 0
 
 
+def caller_dies(scene: Scene, dies_too: str) -> None:
+    """By SIGKILL, alone or together with its zygote; the daemons end with it."""
+    (zygote,) = scene.zygotes()
+    assert until(lambda: len(scene.watched(zygote)) == 2), scene.stacks()
+    others = scene.tagged() - {scene.pid, zygote, *scene.daemons}
+    scene.signal(signal.SIGSTOP)  # so that it can do nothing in between
+    os.waitid(os.P_PID, scene.pid, os.WSTOPPED)
+    if dies_too == "second_zygote":
+        os.kill(zygote, signal.SIGKILL)
+    watch = Stopwatch()
+    scene.signal(signal.SIGKILL)
+    scene.daemons_end()
+    watch.check(1)
+    for pid in others & scene.tagged():
+        send(pid, signal.SIGKILL)  # the bystanders: the program could not
+
+
 @pytest.mark.parametrize("worker_end", ["left_before", "leaves"])
 @pytest.mark.parametrize("dies_too", ["nobody", "second_zygote"])
 def test_the_death_of_the_caller_ends_the_daemons(tmp_path: Path, worker_end: str, dies_too: str) -> None:
     """The second zygote knows of them; where it dies together with the caller, the workers' watchers look for all that came from the pool."""
     with Scene(tmp_path, "fork", worker_end) as scene:
         scene.begins(worker_end)
-        (zygote,) = scene.zygotes()
-        assert until(lambda: len(scene.watched(zygote)) == 2), scene.stacks()
-        others = scene.tagged() - {scene.pid, zygote, *scene.daemons}
-        scene.signal(signal.SIGSTOP)  # so that it can do nothing in between
-        os.waitid(os.P_PID, scene.pid, os.WSTOPPED)
-        if dies_too == "second_zygote":
-            os.kill(zygote, signal.SIGKILL)
-        watch = Stopwatch()
-        scene.signal(signal.SIGKILL)
+        caller_dies(scene, dies_too)
+
+
+def test_a_process_that_cannot_be_looked_at_holds_up_no_end(tmp_path: Path, blinded: tuple[str, ...]) -> None:
+    """The pool ends (P4), and what it left behind with it (P5)."""
+    with Scene(tmp_path, "fork", "leaves", blinded) as scene:
+        scene.begins("leaves")
+        scene.order("terminate")
+        scene.expect("ended True")
         scene.daemons_end()
-        watch.check(1)
-        for pid in others & scene.tagged():
-            send(pid, signal.SIGKILL)  # the bystanders: the program could not
+        scene.order("end")
+        scene.expect("bystanders 2")
+        assert scene.end().code == 0
+
+
+@pytest.mark.parametrize("dies_too", ["nobody", "second_zygote"])
+def test_a_process_that_cannot_be_looked_at_holds_up_no_search(
+    tmp_path: Path, blinded: tuple[str, ...], dies_too: str
+) -> None:
+    """Of the second zygote, or of a worker, for daemons when the caller has died."""
+    with Scene(tmp_path, "fork", "leaves", blinded) as scene:
+        scene.begins("leaves")
+        caller_dies(scene, dies_too)
