@@ -27,6 +27,7 @@ class Entries {
     char path[64];
     (void)std::snprintf(path, sizeof path, "/proc/%d/%s", pid, file);  // fits: a pid has at most 10 digits
     fd_ = UniqueFd(open(path, O_RDONLY | O_CLOEXEC));
+    no_room_ = !fd_ && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
   }
 
   std::optional<std::string_view> next() {
@@ -46,8 +47,12 @@ class Entries {
       }
     }
   }
-  /// After the last entry: whether the file could be opened and read.
-  bool good() const { return fd_ && good_; }
+  /// After the last entry, of which there were `any` or none.
+  Readable readable(bool any) const {
+    if (no_room_) return Readable::nothing;
+    if (!fd_ || !good_) return Readable::no;
+    return any ? Readable::yes : Readable::nothing;
+  }
 
  private:
   bool read_more() {
@@ -67,6 +72,7 @@ class Entries {
   const char end_;
   UniqueFd fd_;
   bool good_ = true;
+  bool no_room_ = false;
   bool cut_ = false;
   std::size_t begin_ = 0;
   std::size_t filled_ = 0;
@@ -119,7 +125,7 @@ MappedOffsets mapped_offsets(int pid, const FileId& file) {
     if (!offset || *offset == 0 || next_field(*line) != device || number_of(next_field(*line), 10) != file.inode) continue;
     found.offsets[found.count++] = *offset;
   }
-  if (lines.good()) found.readable = any ? Readable::yes : Readable::nothing;
+  found.readable = lines.readable(any);
   return found;
 }
 
@@ -132,7 +138,7 @@ EnvironValue environ_value(int pid, std::string_view name) {
     found.found = entry->size() > name.size() && entry->starts_with(name) && (*entry)[name.size()] == '=';
     if (found.found) found.value = entry->substr(name.size() + 1);
   }
-  if (entries.good()) found.readable = any ? Readable::yes : Readable::nothing;
+  found.readable = entries.readable(any);
   return found;
 }
 

@@ -28,7 +28,8 @@ Status map_mark(int fd, std::uint64_t offset, Inherited inherited);
 /// What could be read of a process. Neither reading needs memory of its own, however much there is to read.
 enum class Readable {
   no,       // it is gone, or not ours to read (another user's, or not dumpable)
-  nothing,  // a zombie, a kernel thread; or in the middle of an exec: the old memory has gone, or the new program's arguments are not there yet
+  nothing,  // a zombie, a kernel thread; or in the middle of an exec: the old memory has gone, or the new program's arguments are not there yet;
+            // or this process has no descriptor or memory left to look
   yes,
 };
 struct MappedOffsets {

@@ -62,6 +62,7 @@ class LineageHunt {
   // either could have forked one that the list did not have yet.
   void sweep() {
     limit_ = sys::now() + kSweepLimit;
+    keep_spare();
     int quiet = 0;
     for (int patience = kExecRounds; patience > 0 && sys::now() < limit_;) {
       undecided_ = news_ = false;
@@ -81,25 +82,39 @@ class LineageHunt {
   }
 
   void look_at_all() {
-    std::vector<int> batch;
     for (const int pid : sys::all_pids()) {
-      if (sys::now() >= limit_) return;
-      if (pid == getpid() || known_.contains(pid) || asked_.contains(pid)) continue;
-      if (take_hold(pid)) batch.push_back(pid);
-      if (batch.size() == kBatch) judge(inspection_.ask(std::exchange(batch, {})));
+      if (sys::now() >= limit_) break;
+      if (pid != getpid() && !known_.contains(pid) && !asked_.contains(pid)) take_hold(pid);
+      if (batch_.size() == kBatch) judge_batch();
     }
-    judge(inspection_.ask(batch));
+    judge_batch();
   }
 
   // The descriptor first, the question second: the answer is then about the process that the signal goes to.
-  bool take_hold(int pid) {
+  void take_hold(int pid) {
     auto pidfd = sys::pidfd_open(pid);
-    if (pidfd.ok()) return asked_.emplace(pid, std::move(pidfd).value()).second;
-    if (pidfd.error().err_no == ESRCH)
+    if (!pidfd.ok() && pidfd.error().err_no != ESRCH && !batch_.empty()) {  // they are few: then smaller batches
+      judge_batch();
+      pidfd = sys::pidfd_open(pid);
+    }
+    if (pidfd.ok()) {
+      asked_.emplace(pid, std::move(pidfd).value());
+      batch_.push_back(pid);
+    } else if (pidfd.error().err_no == ESRCH) {
       news_ = true;
-    else
+    } else {
       limit_ = Time{0};  // no descriptor is left
-    return false;
+    }
+  }
+
+  // A look needs a descriptor, too: one is kept for it.
+  void judge_batch() {
+    spare_descriptor_.reset();
+    judge(inspection_.ask(std::exchange(batch_, {})));
+    keep_spare();
+  }
+  void keep_spare() {
+    if (auto any = sys::pidfd_open(getpid()); any.ok()) spare_descriptor_ = std::move(any).value();
   }
 
   void judge(const std::vector<Inspection::Answer>& answers) {
@@ -132,6 +147,8 @@ class LineageHunt {
   Time limit_{0};
   std::unordered_set<int> known_;            // strangers, and those that were killed
   std::unordered_map<int, UniqueFd> asked_;  // and not answered yet; held fast, so that an answer is about nobody else
+  std::vector<int> batch_;                   // of those, who is to be asked about next
+  UniqueFd spare_descriptor_;
   std::vector<int> spared_;
   bool workers_too_ = false;
   bool undecided_ = false;

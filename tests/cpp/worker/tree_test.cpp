@@ -3,11 +3,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
+#include <vector>
 
 #include "ring/channel.hpp"
 #include "sys/process.hpp"
@@ -89,6 +92,39 @@ TEST(TreeLineage, KillsDaemonsOfOneWorkerOrOfAll) {
   ASSERT_TRUE(sys::set_child_subreaper(false).ok());
   close(line[0]);
   close(line[1]);
+}
+
+TEST(TreeLineage, NeedsTwoDescriptorsOnly) {
+  auto bell = ring::BellPage::create();
+  const int fd = bell.value().fd();
+  const Lineage lineage = Lineage::of_pool(fd).value();
+  constexpr int kDaemons = 40;  // more than are looked at together
+  ASSERT_TRUE(sys::set_child_subreaper(true).ok());
+  const int worker = fork();
+  if (worker == 0) {
+    if (!Lineage::mark_this_process(fd, 1).ok()) _exit(1);
+    for (int i = 0; i < kDaemons; ++i) {
+      if (fork() == 0) sleep_for_ever();
+    }
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(worker, &status, 0), worker);
+  ASSERT_EQ(status, 0);
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t before = std::exchange(limit.rlim_cur, 64);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  std::vector<UniqueFd> taken;
+  while (const int one = dup(fd) + 1) taken.emplace_back(one - 1);
+  ASSERT_GT(taken.size(), 2U);
+  taken.resize(taken.size() - 2);
+  kill_by_lineage(lineage);
+  taken.clear();
+  limit.rlim_cur = before;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  for (int i = 0; i < kDaemons; ++i) EXPECT_GT(wait(nullptr), 0);  // hangs when one was forgotten; the limit from outside tells
+  ASSERT_TRUE(sys::set_child_subreaper(false).ok());
 }
 
 }  // namespace
