@@ -1,10 +1,10 @@
 # One word for each job; every target does its own set-up (tools/setup.sh), also on a fresh Debian 12 machine.
-#   demo test asan tsan lint bench bench-all faults failpoints soak fuzz sim model wheel clean help
+#   demo test asan tsan lint bench bench-all bench-scaling faults failpoints soak fuzz sim model wheel clean help
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
-.PHONY: help demo test test-cpp test-python asan tsan lint format bench bench-all faults failpoints soak fuzz sim model wheel clean
+.PHONY: help demo test test-cpp test-python asan tsan lint format bench bench-all bench-scaling faults failpoints soak fuzz sim model wheel clean
 
 SETUP := tools/setup.sh
 JOBS ?= $(shell nproc)
@@ -84,6 +84,12 @@ bench-all:  ## the same at the sizes that the bars mean, 5 rounds; an hour
 	$(use_holdfast)
 	python bench/run.py --size all || true  # as above
 	python bench/report.py
+
+bench-scaling:  ## time per task for 10^3 to 10^7 tasks and 1 to 512 workers, and a picture of it; half an hour
+	@$(SETUP) packages g++ python
+	$(use_holdfast)
+	pip install -qq "matplotlib>=3.8"
+	python bench/scaling.py
 
 faults:  ## the full product of causes, moments and methods
 	@$(SETUP) packages g++ python

@@ -31,7 +31,7 @@ from workloads.registry import WORKLOADS
 HERE = Path(__file__).resolve().parent
 RUN_LIMITED = HERE.parent / "tools" / "run_limited.py"
 ROUNDS = {"smoke": 1, "quick": 3, "all": 5}
-PACKAGES = ("holdfast", "numpy", "loky", "pebble", "deadpool-executor", "billiard", "mpire")
+PACKAGES = ("holdfast", "numpy", "loky", "pebble", "deadpool-executor", "billiard", "mpire", "joblib", "ray")
 
 
 def version(package: str) -> str | None:

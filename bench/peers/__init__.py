@@ -10,7 +10,7 @@ import importlib
 import multiprocessing
 from typing import Any
 
-HOLDFAST, STANDARD, EXECUTOR = "holdfast", "multiprocessing.Pool", "ProcessPoolExecutor"
+HOLDFAST, STANDARD, EXECUTOR, RAY = "holdfast", "multiprocessing.Pool", "ProcessPoolExecutor", "ray"
 DEFAULT_PEERS = (HOLDFAST, STANDARD, EXECUTOR)
 
 # name: the module of the pool, the module of this package that adapts it, the adapter
@@ -23,6 +23,8 @@ _PEERS = {
     "pebble": ("pebble", "executors", "PebblePeer"),
     "billiard": ("billiard.pool", "pools", "BilliardPeer"),
     "mpire": ("mpire", "pools", "MpirePeer"),
+    "joblib": ("joblib", "executors", "JoblibPeer"),
+    RAY: ("ray.util.multiprocessing", "pools", "RayPeer"),
 }
 PEERS = tuple(_PEERS)
 

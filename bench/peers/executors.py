@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from peers import Unsupported
+
 
 class ExecutorPeer:
     death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death
@@ -71,6 +73,39 @@ class DeadpoolExecutor(ExecutorPeer):
 
         super().__init__(deadpool.Deadpool(max_workers=workers, mp_context=context, max_backlog=1 << 30), workers)
         self.death_errors = (deadpool.ProcessError,)
+
+
+class JoblibPeer(ExecutorPeer):
+    """joblib.Parallel with its default backend (loky). Whole calls only: there is no way to submit one task."""
+
+    inherits = False
+
+    def __init__(self, workers: int, context: Any) -> None:
+        from joblib.externals.loky import get_reusable_executor
+
+        self.workers = workers
+        self.executor = get_reusable_executor  # for end(); Parallel finds it by itself
+
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        raise Unsupported("takes whole calls only")
+
+    def apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return next(self._call(((function, arguments, {}) for _ in range(1)), 1, "generator"))
+
+    def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        return self._call(((function, (item,), {}) for item in items), chunksize, "generator")
+
+    def imap_unordered(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
+        return self._call(((function, (item,), {}) for item in items), chunksize, "generator_unordered")
+
+    def _call(self, calls: Iterable[Any], batch_size: int, kind: str) -> Iterator[Any]:
+        import joblib
+
+        parallel = joblib.Parallel(n_jobs=self.workers, batch_size=batch_size, return_as=kind)
+        return parallel(calls)  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self.executor().shutdown(wait=True, kill_workers=True)
 
 
 class PebblePeer(ExecutorPeer):

@@ -57,6 +57,26 @@ class BilliardPeer(PoolPeer):
         self.death_errors = (ExceptionWithTraceback,)  # around its WorkerLostError
 
 
+class RayPeer(PoolPeer):
+    """ray.util.multiprocessing.Pool, on a Ray of this process's own. Its workers are started by its daemon, whatever context is asked for."""
+
+    inherits = False
+
+    def __init__(self, workers: int, context: Any) -> None:
+        import ray
+        from ray.util.multiprocessing import Pool
+
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        super().__init__(Pool(workers))
+        self.death_errors = (ray.exceptions.RayActorError,)
+
+    def end(self) -> None:
+        import ray
+
+        super().end()
+        ray.shutdown()
+
+
 class MpirePeer(PoolPeer):
     """mpire.WorkerPool. It hands the elements of a tuple over one by one, so each item travels in a tuple of its own."""
 
