@@ -8,8 +8,8 @@
 NB_MODULE(_core, module) {
   namespace hp = holdfast::python;
   PyObject* raw = module.ptr();
-  if (!hp::add_codec(raw) || !hp::add_policy(raw) || !hp::add_iterators(raw) || !hp::add_results(raw) || !hp::add_pool(raw) ||
-      !hp::add_worker(raw)) {
+  if (!hp::add_codec(raw) || !hp::add_policy(raw) || !hp::add_segments(raw) || !hp::add_iterators(raw) || !hp::add_results(raw) ||
+      !hp::add_pool(raw) || !hp::add_worker(raw)) {
     nanobind::raise_python_error();
   }
 }

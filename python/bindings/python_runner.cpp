@@ -136,14 +136,15 @@ void PythonRunner::load(Function& function) {
   std::vector<std::byte>().swap(function.pickled);
 }
 
-RunAnswer PythonRunner::run(const worker::ItemCall& item) {
+RunAnswer PythonRunner::run(worker::ItemCall& item) {
   yield_now_and_then();
   Function* function = find_function(item.function);
   if (function == nullptr) return failed("the task's function never arrived in this worker", 0, /*result_phase=*/false);
   if (function->callable == nullptr) return raised_answer(function->raised);
   {
     const Shield shield(is_pickled(item.payload));
-    arguments_ = decode(item.payload, {.memory = item.memory});
+    // Views that were made hold the memory by themselves; without any, a fork of the task's need not copy it.
+    arguments_ = decode(item.payload, {.memory = std::exchange(item.memory, nullptr)});
     if (arguments_ == nullptr) return raised(RaisedPhase::arguments);
   }
   encoder_.allow_by_value(function->by_value || is_by_value(item.payload));

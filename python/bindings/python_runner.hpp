@@ -41,7 +41,7 @@ class PythonRunner : public worker::Runner {
 
   void add_function(FunctionId function, ByteSpan bytes) override;
   void forget_function(FunctionId function) override;
-  worker::RunAnswer run(const worker::ItemCall& call) override;
+  worker::RunAnswer run(worker::ItemCall& call) override;
   worker::RunAnswer failed(std::string_view why, int err_no, bool result_phase) override;
   void write_large(std::byte* to) override;
   void release_arguments() override;

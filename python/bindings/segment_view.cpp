@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "bindings.hpp"
 #include "sys/memfd.hpp"
 
 namespace holdfast::python {
@@ -40,17 +41,17 @@ PyType_Slot segment_slots[] = {
 };
 PyType_Spec segment_spec = {"holdfast._core.Segment", sizeof(SegmentObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                             segment_slots};
+PyTypeObject* segment_type = nullptr;
 
 }  // namespace
 
+bool add_segments(PyObject* module) {
+  segment_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&segment_spec));
+  return segment_type != nullptr && PyModule_AddObjectRef(module, "Segment", reinterpret_cast<PyObject*>(segment_type)) == 0;
+}
+
 PyObject* view_of_segment(const BufferOwner& owner, ByteSpan bytes, bool read_only) {
-  static PyObject* const made_type = PyType_FromSpec(&segment_spec);  // leaked on purpose: used until the interpreter's end
-  if (made_type == nullptr) {
-    if (PyErr_Occurred() == nullptr) PyErr_NoMemory();
-    return nullptr;
-  }
-  auto* type = reinterpret_cast<PyTypeObject*>(made_type);
-  PyObject* segment = type->tp_alloc(type, 0);
+  PyObject* segment = segment_type->tp_alloc(segment_type, 0);
   if (segment == nullptr) return nullptr;
   new (&as_segment(segment)->memory) std::shared_ptr<const void>(owner.memory);
   as_segment(segment)->bytes = bytes;

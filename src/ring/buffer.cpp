@@ -107,8 +107,8 @@ Status SharedBuffer::show_parents_bytes() {
   return mapping_.drop_private_changes();
 }
 
-void SharedBuffer::make_own() {
-  if (!std::exchange(own_, true)) mapping_.copy_all_pages();
+void SharedBuffer::make_own(std::size_t bytes) {
+  if (!std::exchange(own_, true)) mapping_.copy_pages(bytes);
 }
 
 }  // namespace holdfast::ring

@@ -50,10 +50,10 @@ class SharedBuffer {
   /// is seen: a buffer is reused under the same id.
   Status show_parents_bytes();
   /// Worker, arguments: when a task keeps a view of the buffer beyond its end, before its result is committed, and before a task that has one
-  /// forks. Every page becomes this process's own, so that the parent's reuse of the buffer cannot change what is seen here; while the view
+  /// forks. Every page of the first `bytes` becomes this process's own, so that the parent's reuse of the buffer cannot change what is seen here; while the view
   /// lives this object must, too, and the next use of the buffer needs a mapping of its own. The second call in a row does nothing. Other
   /// threads may read and write the pages meanwhile.
-  void make_own();
+  void make_own(std::size_t bytes);
 
   SharedBuffer(const SharedBuffer&) = delete;
   SharedBuffer& operator=(const SharedBuffer&) = delete;

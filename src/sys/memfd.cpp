@@ -84,13 +84,13 @@ Status Mapping::drop_private_changes() {
   return ok_status();
 }
 
-void Mapping::copy_all_pages() {
+void Mapping::copy_pages(std::size_t bytes) {
   constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE (Linux 5.14), not in older headers
-  if (::madvise(data_, size_, kPopulateWrite) == 0) return;
+  if (::madvise(data_, bytes, kPopulateWrite) == 0) return;
   // A write to each page does the same. Atomic, for a thread of the task may be writing there: a plain read and store could undo its change.
   constexpr std::size_t kPage = 4096;
-  auto* bytes = reinterpret_cast<unsigned char*>(data_);
-  for (std::size_t at = 0; at < size_; at += kPage) __atomic_fetch_or(bytes + at, 0, __ATOMIC_RELAXED);
+  auto* first = reinterpret_cast<unsigned char*>(data_);
+  for (std::size_t at = 0; at < bytes; at += kPage) __atomic_fetch_or(first + at, 0, __ATOMIC_RELAXED);
 }
 
 Mapping::Mapping(Mapping&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

@@ -50,9 +50,9 @@ class Mapping {
 
   /// private_copy only: every change made through this mapping is dropped, and it shows the file as it is now.
   Status drop_private_changes();
-  /// private_copy only: every page becomes this process's own, with the bytes it shows now; what others write to the file is not seen any
+  /// private_copy only: every page of the first `bytes` becomes this process's own, with the bytes it shows now; what others write to the file is not seen any
   /// more. Other threads may read and write the pages meanwhile.
-  void copy_all_pages();
+  void copy_pages(std::size_t bytes);
 
   std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }

@@ -56,7 +56,7 @@ WorkerBuffers::~WorkerBuffers() {
 }
 
 void WorkerBuffers::before_fork() {
-  if (has_views()) lent_->make_own();
+  if (has_views()) lent_->make_own(lent_bytes_);
 }
 
 Result<ring::Message> WorkerBuffers::receive() {
@@ -107,7 +107,12 @@ Status WorkerBuffers::keep(const ring::Message& message, UniqueFd fd) {
 Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   auto found = arguments_.find(payload.buffer);
   while (found == arguments_.end()) {
-    if (const auto lost = lost_.find(payload.buffer); lost != lost_.end()) return lost->second;
+    if (const auto lost = lost_.find(payload.buffer); lost != lost_.end()) {
+      Error why = std::move(lost->second);
+      lost_.erase(lost);
+      send_again_ = true;
+      return why;
+    }
     auto message = receive();
     if (!message.ok()) return message.error();
     found = arguments_.find(payload.buffer);
@@ -117,15 +122,17 @@ Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   if (payload.size > found->second->capacity()) return nonsense("an argument larger than its buffer");
   const std::lock_guard guard(registry().mutex);
   lent_ = found->second;
+  lent_bytes_ = static_cast<std::size_t>(payload.size);
   return LentArgument{.bytes = ByteSpan(lent_->data(), static_cast<std::size_t>(payload.size)), .mapping = lent_};
 }
 
 bool WorkerBuffers::end_loan() {
+  if (std::exchange(send_again_, false)) return true;
   const std::lock_guard guard(registry().mutex);
   const bool kept = has_views();  // no view can be made of another now, but by a thread that has one
   const std::shared_ptr<ring::SharedBuffer> lent = std::move(lent_);
   if (!kept) return false;
-  lent->make_own();
+  lent->make_own(lent_bytes_);
   arguments_.erase(lent->id());
   return true;
 }

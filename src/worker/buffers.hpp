@@ -39,7 +39,8 @@ class WorkerBuffers {
   Result<LentArgument> argument(const ring::PayloadRef& payload);
   /// Views of the last argument live; the caller's own copy of `mapping` counts as one.
   bool has_views() const { return lent_ != nullptr && lent_.use_count() > kOwnReferences; }
-  /// The item that had the argument is over, its result not committed. True: views live on; the pool must send the buffer again for its next use.
+  /// The item that had the argument is over, its result not committed. True: views live on, or the argument was lost on its way: the pool must send the
+  /// buffer again for its next use.
   bool end_loan();
   /// A buffer for a result of `size` bytes: a free one, or a new one asked for from the pool. Errors: exhausted (refused), closed
   /// (the pool is gone, or has cancelled: nobody wants the result).
@@ -61,7 +62,9 @@ class WorkerBuffers {
   ring::WorkerChannel& channel_;
   std::unordered_map<BufferId, std::shared_ptr<ring::SharedBuffer>> arguments_;
   std::shared_ptr<ring::SharedBuffer> lent_;  // also read by a thread that forks
-  std::unordered_map<BufferId, Error> lost_;  // arguments that came without a descriptor or could not be mapped: they come only once
+  std::size_t lent_bytes_ = 0;                // of it, the argument
+  bool send_again_ = false;                   // the last argument asked for was lost
+  std::unordered_map<BufferId, Error> lost_;  // arguments that came without a descriptor or could not be mapped
   std::array<std::unique_ptr<ring::SharedBuffer>, kIndexes> results_;
 };
 

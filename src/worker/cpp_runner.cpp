@@ -7,7 +7,7 @@
 
 namespace holdfast::worker {
 
-RunAnswer CppRunner::run(const ItemCall& call) {
+RunAnswer CppRunner::run(ItemCall& call) {
   try {
     result_ = handler_(call.payload);
   } catch (const std::exception& error) { return raised(error.what()); } catch (...) {

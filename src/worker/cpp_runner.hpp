@@ -19,7 +19,7 @@ class CppRunner : public Runner {
 
   void add_function(FunctionId, ByteSpan) override {}  // a C++ pool has one function: the handler it was forked with
   void forget_function(FunctionId) override {}
-  RunAnswer run(const ItemCall& call) override;
+  RunAnswer run(ItemCall& call) override;
   RunAnswer failed(std::string_view why, int err_no, bool result_phase) override;
   void write_large(std::byte* to) override;
   void release_arguments() override {}  // a handler keeps no views

@@ -50,7 +50,8 @@ class Runner {
 
   virtual void add_function(FunctionId function, ByteSpan bytes) = 0;  // copies the bytes
   virtual void forget_function(FunctionId function) = 0;
-  virtual RunAnswer run(const ItemCall& call) = 0;
+  /// May let go of `call.memory` before the item is done: the next user of the payload's buffer waits for that, and so does a fork.
+  virtual RunAnswer run(ItemCall& call) = 0;
   /// A result for an item that could not be run, or whose result could not be stored (`err_no`: why, as errno; 0 = none).
   virtual RunAnswer failed(std::string_view why, int err_no, bool result_phase) = 0;
   /// The bytes of the last answer with large_size: exactly so many.

@@ -54,7 +54,7 @@ TEST(RingBuffer, OwnPagesOutliveTheReuseOfTheBuffer) {
   const auto bytes = pattern(1, 64 * 1024);
   ASSERT_TRUE(buffer->fill(0, bytes).ok());
   auto reader = SharedBuffer::map_private(buffer->fd(), 1, 64 * 1024).value();
-  reader->make_own();
+  reader->make_own(reader->capacity());
   ASSERT_TRUE(buffer->fill(0, pattern(2, 64 * 1024)).ok());
   EXPECT_TRUE(same({reader->data(), bytes.size()}, bytes));
 }
@@ -66,15 +66,15 @@ TEST(RingBuffer, MakingPagesOwnKeepsWhatWasWrittenThere) {
   ASSERT_TRUE(buffer->fill(0, bytes).ok());
   auto reader = SharedBuffer::map_private(buffer->fd(), 1, kSize).value();
   bytes[0] = reader->data()[0] ^= std::byte{0xff};
-  reader->make_own();
+  reader->make_own(reader->capacity());
   bytes[9000] = reader->data()[9000] ^= std::byte{0xff};
-  reader->make_own();
+  reader->make_own(reader->capacity());
   ASSERT_TRUE(buffer->fill(0, pattern(2, kSize)).ok());
   EXPECT_TRUE(same({reader->data(), kSize}, bytes));
   // The next use of the mapping starts anew, and can be made own again.
   ASSERT_TRUE(reader->show_parents_bytes().ok());
   EXPECT_TRUE(same({reader->data(), kSize}, pattern(2, kSize)));
-  reader->make_own();
+  reader->make_own(reader->capacity());
   ASSERT_TRUE(buffer->fill(0, pattern(3, kSize)).ok());
   EXPECT_TRUE(same({reader->data(), kSize}, pattern(2, kSize)));
 }

@@ -173,7 +173,7 @@ std::optional<Answer> FakePool::next_answer(FakeWorker& worker, Nanos patience) 
     if (result.value()) {
       bell_->drainer_withdraw();
       const ring::ResultFrame& frame = *result.value();
-      Answer answer{frame.kind, frame.chunk, frame.item, text_of(frame.payload.inline_bytes), frame.payload.buffer};
+      Answer answer{frame.kind, frame.chunk, frame.item, text_of(frame.payload.inline_bytes), frame.payload.buffer, frame.argument_kept};
       for (auto& buffer : worker.result_buffers) {
         if (buffer->id() == answer.buffer) answer.text = text_of({buffer->data(), static_cast<std::size_t>(frame.payload.size)});
       }

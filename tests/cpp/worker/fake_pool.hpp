@@ -41,6 +41,7 @@ struct Answer {
   std::uint32_t item = 0;
   std::string text;
   BufferId buffer = 0;
+  bool argument_kept = false;
 };
 
 class FakePool {

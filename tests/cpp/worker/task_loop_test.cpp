@@ -195,7 +195,7 @@ TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
   EXPECT_EQ(pool.run(*worker, "after").text, "after");
 }
 
-TEST(TaskLoopLarge, RaisesForEachItemWhoseArgumentWasLostOnTheWay) {
+TEST(TaskLoopLarge, RaisesForAnItemWhoseArgumentWasLostOnTheWayAndAsksForItAgain) {
   FakePool pool(act);
   auto worker = pool.start_worker();
   ring::Message message;
@@ -207,16 +207,20 @@ TEST(TaskLoopLarge, RaisesForEachItemWhoseArgumentWasLostOnTheWay) {
   ring::PayloadRef payload;
   payload.buffer = 7;
   payload.size = kBig;
-  for (int i = 0; i < 2; ++i) {
-    const ChunkId chunk = pool.next_chunk();
-    ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
-    ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
-    worker->channel->commit_tasks();
-    const auto answer = pool.next_answer(*worker);
-    ASSERT_TRUE(answer.has_value());
-    EXPECT_EQ(answer->kind, ring::ResultKind::raised);
-    EXPECT_NE(answer->text.find("lost"), std::string::npos) << answer->text;
-  }
+  const ChunkId chunk = pool.next_chunk();
+  ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
+  ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
+  worker->channel->commit_tasks();
+  const auto answer = pool.next_answer(*worker);
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->kind, ring::ResultKind::raised);
+  EXPECT_NE(answer->text.find("lost"), std::string::npos) << answer->text;
+  EXPECT_TRUE(answer->argument_kept);
+  std::unique_ptr<ring::SharedBuffer> buffer;
+  submit_large(pool, *worker, buffer, 'x', kBig);
+  const auto next = pool.next_answer(*worker).value();
+  EXPECT_EQ(next.text, std::to_string(kBig) + "xx");
+  EXPECT_FALSE(next.argument_kept);
 }
 
 TEST(TaskLoopFork, ChildThatComesBackLeavesWithoutAnAnswer) {
