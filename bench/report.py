@@ -2,6 +2,7 @@
 """Prints what a bench run has found, in Markdown: a table of every row and peer, and one of the bars: met, missed or not measurable here.
 
     python bench/report.py [FILE]        (default: the newest of build/bench/)
+    python bench/report.py FILE --into   the same, into docs/speed.md, and some rows into README.md
 
 Cells are medians (lowest to highest round; where many were timed one by one: 99th percentile of all). The last column is what the standard
 Pool needs for each of holdfast's. Exit code 1 when a bar is missed or a workload failed.
@@ -9,16 +10,24 @@ Pool needs for each of holdfast's. Exit code 1 when a bar is missed or a workloa
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 from pathlib import Path
 
-from bars import MET, MISSED, verdicts
+from bars import MET, MISSED, Verdict, verdicts
+from markers import write_into
 from peers import HOLDFAST, STANDARD
 from results_file import QUIET_CORES, Missing, Results, load, quantile
 from workloads.base import RAW, Row
 from workloads.registry import WORKLOADS
 
+HOME = Path(__file__).resolve().parent.parent
+# What the README shows.
+IN_SHORT = (
+    "apply_async", "map", "map.single", "imap_unordered.1", "apply", "apply.loaded", "array_back.64", "array_in.64", "death.exit",
+    "replacement.fork", "open.fork.2", "open.forkserver.2", "tail.map", "memory.held", "idle",
+)  # fmt: skip
 MANY = 15  # values; fewer are shown as lowest to highest
 
 
@@ -56,7 +65,7 @@ def heading(results: Results) -> str:
     return text
 
 
-def rows_table(results: Results) -> str:
+def rows_table(results: Results, only: tuple[str, ...] = ()) -> str:
     peers = results.about["peers"]
     lines = [
         "| workload | " + " | ".join(peers) + f" | {STANDARD} / {HOLDFAST} |",
@@ -67,6 +76,8 @@ def rows_table(results: Results) -> str:
         if workload.peers != (RAW,):
             rows |= workload.rows
     for name, row in rows.items():
+        if only and name not in only:
+            continue
         cells = [cell(results, name, peer, row.unit) for peer in peers]
         if any(cells):
             title = row.title.format(**results.sizes.get(name, {}))
@@ -83,23 +94,34 @@ def limits_table(results: Results) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def main() -> int:
-    runs = (Path(__file__).parent.parent / "build" / "bench").glob("*.jsonl")
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else max(runs, key=lambda run: run.stat().st_mtime)
-    results = load(path)
-    found = verdicts(results)
-    print(f"{heading(results)}\n\n{rows_table(results)}\n\n{limits_table(results)}\n")
-    print("| work | bar | measured | verdict |\n|---|---|---|---|")
+def bars_table(found: list[Verdict]) -> str:
+    lines = ["| work | bar | measured | verdict |", "|---|---|---|---|"]
     for one in found:
         word = f"**{one.word}**" if one.word == MISSED else one.word
-        print(f"| {one.bar.work} | {one.bar.bar} | {one.measured} | {word} |")
-    for line in results.errors():
-        print(f"\nERROR {line['workload']} on {line['peer']}, round {line['round'] + 1}: {line['error']}")
+        lines.append(f"| {one.bar.work} | {one.bar.bar} | {one.measured} | {word} |")
     counts = {word: sum(one.word == word for one in found) for word in (MET, MISSED)}
-    print(
-        f"\n{counts[MET]} bars met, {counts[MISSED]} missed, {len(found) - sum(counts.values())} not measurable here."
-    )
-    return 1 if counts[MISSED] or results.errors() else 0
+    rest = len(found) - sum(counts.values())
+    return "\n".join([*lines, "", f"{counts[MET]} bars met, {counts[MISSED]} missed, {rest} not measurable here."])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--into", action="store_true", help="write the tables into the documentation")
+    options = parser.parse_args()
+    runs = (HOME / "build" / "bench").glob("*.jsonl")
+    results = load(options.file or max(runs, key=lambda run: run.stat().st_mtime))
+    found = verdicts(results)
+    if options.into:
+        tables = [heading(results), rows_table(results), limits_table(results), bars_table(found)]
+        write_into(HOME / "docs" / "speed.md", "bench", "\n\n".join(filter(None, tables)))
+        write_into(HOME / "README.md", "bench", f"{heading(results)}\n\n{rows_table(results, IN_SHORT)}")
+    else:
+        print(f"{heading(results)}\n\n{rows_table(results)}\n\n{limits_table(results)}\n")
+        for line in results.errors():
+            print(f"ERROR {line['workload']} on {line['peer']}, round {line['round'] + 1}: {line['error']}\n")
+        print(bars_table(found))
+    return 1 if any(one.word == MISSED for one in found) or results.errors() else 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 import workloads.limits
 from busy import cores_used_by_others
-from peers import DEFAULT_PEERS, PEERS
+from peers import DEFAULT_PEERS, PEERS, is_installed
 from workloads.base import SIZES, Workload
 from workloads.registry import WORKLOADS
 
@@ -95,7 +95,8 @@ def run_round(number: int, names: list[str], options: argparse.Namespace, file: 
     failed = 0
     for name in names:
         workload = WORKLOADS[name]
-        peers = workload.peers or options.peers
+        also = [name for name in workload.also if name not in options.peers and is_installed(name)]
+        peers = workload.peers or [*options.peers, *also]
         for turn in range(len(peers)):
             peer = peers[(number + turn) % len(peers)]
             about = {"round": number, "workload": name, "peer": peer, "others": round(cores_used_by_others(), 2)}

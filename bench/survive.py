@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from markers import write_into
 from survive_cell import SCENARIOS, run
 from survive_peers import PEERS, WORKERS
 
@@ -42,7 +43,6 @@ LIMIT_S = (
 LIMITS_S = {"again": 35.0}  # two calls
 ATTEMPTS = 4  # of a cell whose killer came too late
 PR_SET_CHILD_SUBREAPER = 36
-BEGIN, END = "<!-- survive:begin -->", "<!-- survive:end -->"
 LEGEND = """\
 2 workers, 20 items, one item per chunk; each peer through its own documented call that gives an outcome per item, with its default settings.
 **all**: every result arrived. **all others**: the 19 other results arrived and the loss is an error at its place. **told (n)**: an error,
@@ -209,15 +209,6 @@ def table(path: Path) -> str:
     return "\n".join([*rows, "", *notes])
 
 
-def write_into(target: Path, text: str) -> None:
-    """Replaces what stands between the two marker lines."""
-    old = target.read_text()
-    if BEGIN not in old or END not in old:
-        sys.exit(f"{target} has no lines {BEGIN} and {END}: nothing written")
-    head, rest = old.split(BEGIN, 1)
-    target.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
-
-
 def main() -> int:
     if len(sys.argv) > 1 and sys.argv[1] == "--cell":
         run(sys.argv[2], sys.argv[3])
@@ -236,7 +227,7 @@ def main() -> int:
     parser.add_argument("--into", type=Path, metavar="MARKDOWN")
     options = parser.parse_args()
     if options.into:
-        write_into(options.into, table(options.out))
+        write_into(options.into, "survive", table(options.out))
     elif options.report:
         print(table(options.report))
     else:

@@ -7,6 +7,7 @@ Unsupported with the reason: the report shows it in the place of a number.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import multiprocessing
 from typing import Any
 
@@ -31,6 +32,10 @@ PEERS = tuple(_PEERS)
 
 class Unsupported(Exception):
     """The peer has no such verb, or not with this start method."""
+
+
+def is_installed(name: str) -> bool:
+    return importlib.util.find_spec(_PEERS[name][0].partition(".")[0]) is not None
 
 
 def import_peer(name: str) -> Any:

@@ -9,6 +9,7 @@ import statistics
 import time
 from functools import partial
 
+from peers import RAY
 from workloads.base import Row, Setting, Value, Workload
 from workloads.tasks import filled, kept, total
 
@@ -81,4 +82,5 @@ for _mib, _calls in ((1, 100), (64, 8), (512, 3)):
         partial(arrays_view, mib=_mib),
         {f"array_view.{_mib}": Row(f"a {_mib} MiB numpy array back, as a view", "ms")},
         _sizes,
+        also=(RAY,),
     )

@@ -41,5 +41,6 @@ class Workload:
     rows: dict[str, Row]
     sizes: dict[str, dict[str, Any]]
     peers: tuple[str, ...] | None = None  # None: all that the run has
+    also: tuple[str, ...] = ()  # and these, where they are installed: a bar names them
     load: int = 0  # busy processes beside it
     limit_s: float = 300
