@@ -252,7 +252,7 @@ def test_by_default_the_worker_stays():
 @pytest.mark.filterwarnings("ignore:in worker:RuntimeWarning")
 def test_nothing_is_lost_while_workers_are_replaced():
     """Chunks of fifty, a raise every 20 ms, a new worker after each: every item has its one outcome, and ran at most once."""
-    count = 1000
+    count = 400
     page = signal_tasks.make_page(count)
     options = {"recycle_after_async_exception": True, "context": "fork"}
     with holdfast.Pool(2, signal_tasks.storm, (page, "raises", 0.02), **options) as pool:
