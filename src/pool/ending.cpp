@@ -6,7 +6,7 @@
 #include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
-#include "worker/tree.hpp"
+#include "worker/hunt.hpp"
 
 namespace holdfast::pool {
 
@@ -99,7 +99,7 @@ void Engine::Impl::check_ended() {
 void Engine::Impl::end_leftovers(Lock& lock) {
   const auto lineage = worker::Lineage::of_pool(bell.fd());
   lock.unlock();
-  if (lineage) worker::kill_by_lineage(*lineage);
+  if (lineage) worker::Hunt(*lineage).kill();
   lock.lock();
   leftovers_suspected = leftovers_due = false;
   check_ended();

@@ -27,7 +27,7 @@ class Entries {
     char path[64];
     (void)std::snprintf(path, sizeof path, "/proc/%d/%s", pid, file);  // fits: a pid has at most 10 digits
     fd_ = UniqueFd(open(path, O_RDONLY | O_CLOEXEC));
-    no_room_ = !fd_ && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
+    if (!fd_) note_failure();
   }
 
   std::optional<std::string_view> next() {
@@ -50,11 +50,16 @@ class Entries {
   /// After the last entry, of which there were `any` or none.
   Readable readable(bool any) const {
     if (no_room_) return Readable::nothing;
-    if (!fd_ || !good_) return Readable::no;
+    if (!good_) return Readable::no;
     return any ? Readable::yes : Readable::nothing;
   }
 
  private:
+  void note_failure() {
+    good_ = false;
+    no_room_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+  }
+
   bool read_more() {
     std::copy(buffer_ + begin_, buffer_ + filled_, buffer_);
     filled_ -= begin_;
@@ -63,7 +68,7 @@ class Entries {
     ssize_t got = 0;
     do got = read(fd_.get(), buffer_ + filled_, sizeof buffer_ - filled_);
     while (got < 0 && errno == EINTR);
-    if (got < 0) good_ = false;
+    if (got < 0) note_failure();
     if (got <= 0) return false;
     filled_ += static_cast<std::size_t>(got);
     return true;

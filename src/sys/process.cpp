@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <iterator>
 #include <string>
 
@@ -36,8 +38,14 @@ constexpr int kStartsProcess[] = {
     SYS_vfork,
 #endif
 };
-// Where the lower half of a system call's first argument lies.
-constexpr std::uint32_t kFirstArgument = offsetof(seccomp_data, args) + (std::endian::native == std::endian::little ? 0 : 4);
+// Where the lower half of clone's flags lies.
+#ifdef __s390__
+constexpr std::uint32_t kFlagsArgument = 1;
+#else
+constexpr std::uint32_t kFlagsArgument = 0;
+#endif
+constexpr std::uint32_t kCloneFlags =
+    offsetof(seccomp_data, args) + 8 * kFlagsArgument + (std::endian::native == std::endian::little ? 0 : 4);
 
 }  // namespace
 
@@ -89,7 +97,7 @@ Status refuse_new_processes() {
   for (const int number : kStartsProcess) refuse(number, EPERM);
   refuse(SYS_clone3, ENOSYS);  // its flags lie in memory, where no filter can look; the C library then takes clone
   filter[size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3);
-  filter[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kFirstArgument);
+  filter[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kCloneFlags);
   filter[size++] = BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0);
   filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
   filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
@@ -98,6 +106,18 @@ Status refuse_new_processes() {
   // > 0: the thread that has a filter of its own.
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) return last_error("seccomp");
   return ok_status();
+}
+
+void kill_self_after(Nanos time) {
+  sigevent event = {};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGKILL;
+  timer_t timer = {};
+  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return;
+  itimerspec once = {};
+  once.it_value.tv_sec = time / std::chrono::seconds(1);
+  once.it_value.tv_nsec = (time % std::chrono::seconds(1)).count();
+  (void)::timer_settime(timer, 0, &once, nullptr);  // fails for no such timer and no such time only
 }
 
 void raise_descriptor_limit() {

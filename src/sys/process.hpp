@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/result.hpp"
+#include "base/types.hpp"
 
 namespace holdfast::sys {
 
@@ -41,6 +42,9 @@ Status at_fork(void (*prepare)(), void (*parent)(), void (*child)());
 /// From here on no thread of this process starts a process or a program any more (threads, yes): EPERM (seccomp, for all threads; for ever). For a process that is
 /// about to end. Errors: os_error where the kernel or a sandbox does not have it.
 Status refuse_new_processes();
+/// SIGKILL to this process after that time, whatever its threads do then. Not on a kernel without POSIX timers.
+void kill_self_after(Nanos time);
+
 /// The soft limit of descriptors to the hard one. Best effort.
 void raise_descriptor_limit();
 /// A POSIX write lock on the whole file: this process's, until it ends or closes the file. False: another process has it. True also where the

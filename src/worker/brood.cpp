@@ -8,7 +8,6 @@
 
 #include "sys/clock.hpp"
 #include "sys/procfs.hpp"
-#include "worker/inspection.hpp"
 #include "worker/tree.hpp"
 
 namespace holdfast::worker {
@@ -17,6 +16,9 @@ namespace {
 // A round kills all it finds and waits for the deaths; another is needed only when somebody forked in between, or orphans moved up.
 constexpr int kRounds = 50;
 constexpr Nanos kRoundWait = std::chrono::milliseconds(5);
+constexpr Nanos kLookLimit = std::chrono::milliseconds(200);  // nothing else is served meanwhile
+constexpr Nanos kFirstLookPause = std::chrono::milliseconds(10);
+constexpr Nanos kLongestLookPause = std::chrono::seconds(5);
 // Processes that take no SIGKILL now (frozen, in uninterruptible sleep) must not keep the zygote for ever.
 constexpr Nanos kEndLimit = std::chrono::seconds(10);
 
@@ -62,29 +64,47 @@ Brood::Owner Brood::owner_by(const Lineage::Finding& finding, WorkerId dead) con
   return known ? Owner::other : Owner::nobody;
 }
 
+// Its children that are no workers, those that have ended reaped.
+std::vector<int> Brood::orphans() const {
+  auto children = sys::children_of(getpid());
+  std::erase_if(children, [this](int pid) { return workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive; });
+  return children;
+}
+
 void Brood::kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal) {
-  Inspection inspection([lineage](int pid) { return lineage.look(pid); });
   std::unordered_set<int> suspects;
-  std::unordered_set<int> asked;  // whose look has not ended
   for (int round = 0; round < kRounds; ++round) {
-    auto orphans = sys::children_of(getpid());
-    std::erase_if(orphans, [&](int pid) {
-      return workers_.contains(pid) || sys::reap_child(pid) != sys::Reaped::still_alive || !asked.insert(pid).second;
-    });
+    const auto there = orphans();
+    if (there.empty()) return;
+    if (!inspection_) inspection_.emplace([lineage](int pid) { return lineage.look(pid); });
     int left = 0;
-    for (const auto& [pid, finding] : inspection.ask(orphans)) {
-      asked.erase(pid);
+    for (const auto& [pid, finding] : inspection_->ask(there, sys::now() + kLookLimit)) {
+      // gone: it is our child, so that is not it; the look has failed. The other: a late answer about one that has been reaped.
+      if (finding.kin == Lineage::Kin::gone || std::ranges::find(there, pid) == there.end()) continue;
       const Owner owner = owner_by(finding, dead);
       if (owner == Owner::other) continue;
       ++left;
       // In the middle of an exec a process has neither its old mappings nor its new environment: nobody's is believed at the second look.
       if (owner == Owner::dead || !suspects.insert(pid).second) (void)kill_tree(pid);
     }
+    if (inspection_->hanging() != 0) next_look_ = sys::now() + (look_pause_ = kFirstLookPause);
     if (left == 0) return;
     child_signal.drain();
     reap_ended_orphans();
     child_signal.wait(kRoundWait);
   }
+}
+
+// Asked less and less often: what hangs for long will hang for longer.
+void Brood::take_late_looks() {
+  const auto answers = inspection_->late_answers(Time{0});
+  const auto there = orphans();
+  for (const auto& [pid, finding] : answers) {
+    if (finding.kin != Lineage::Kin::ours || std::ranges::find(there, pid) == there.end()) continue;
+    if (owner_by(finding, 0) == Owner::nobody) (void)kill_tree(pid);
+  }
+  look_pause_ = std::min(2 * look_pause_, kLongestLookPause);
+  next_look_ = inspection_->hanging() == 0 ? kNever : sys::now() + look_pause_;
 }
 
 void Brood::kill_everything(const sys::ChildSignal& child_signal) {

@@ -14,6 +14,7 @@
 #include "base/types.hpp"
 #include "sys/children.hpp"
 #include "sys/fd.hpp"
+#include "worker/inspection.hpp"
 #include "worker/lineage.hpp"
 
 namespace holdfast::worker {
@@ -34,8 +35,11 @@ class Brood {
   WorkerId remove(int pid, bool left_alone);
 
   void reap_ended_orphans();
-  /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody. One that cannot be looked at (inspection.hpp) stays until the end.
+  /// Kills and reaps the orphans that came from `dead`, and those that belong to nobody. One whose look hangs (inspection.hpp) is judged when that ends.
   void kill_leftovers(WorkerId dead, const Lineage& lineage, const sys::ChildSignal& child_signal);
+  /// When looks that hung are to be asked about; kNever: none hangs. Then take_late_looks(), which kills what came from dead workers.
+  Time next_look() const { return next_look_; }
+  void take_late_looks();
   /// The end: everything below this process is killed and reaped, workers too.
   void kill_everything(const sys::ChildSignal& child_signal);
   /// In a forked worker: closes what belongs to the zygote.
@@ -44,11 +48,15 @@ class Brood {
  private:
   enum class Owner { dead, other, nobody };
   Owner owner_by(const Lineage::Finding& finding, WorkerId dead) const;
+  std::vector<int> orphans() const;
 
   // So many clean recycles are remembered; an orphan of an older one counts as nobody's.
   static constexpr std::size_t kLeftAloneLimit = 1024;
   std::unordered_map<int, Worker> workers_;
   std::deque<WorkerId> left_alone_;
+  std::optional<Inspection> inspection_;  // from the first orphan on
+  Time next_look_ = kNever;
+  Nanos look_pause_{0};
 };
 
 }  // namespace holdfast::worker

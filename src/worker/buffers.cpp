@@ -108,10 +108,8 @@ Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
   auto found = arguments_.find(payload.buffer);
   while (found == arguments_.end()) {
     if (const auto lost = lost_.find(payload.buffer); lost != lost_.end()) {
-      Error why = std::move(lost->second);
-      lost_.erase(lost);
-      send_again_ = true;
-      return why;
+      lost_item_ = payload.buffer;
+      return lost->second;
     }
     auto message = receive();
     if (!message.ok()) return message.error();
@@ -127,7 +125,7 @@ Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
 }
 
 bool WorkerBuffers::end_loan() {
-  if (std::exchange(send_again_, false)) return true;
+  if (const BufferId lost = std::exchange(lost_item_, 0); lost != 0) return lost_.erase(lost) != 0;
   const std::lock_guard guard(registry().mutex);
   const bool kept = has_views();  // no view can be made of another now, but by a thread that has one
   const std::shared_ptr<ring::SharedBuffer> lent = std::move(lent_);
@@ -135,6 +133,11 @@ bool WorkerBuffers::end_loan() {
   lent->make_own(lent_bytes_);
   arguments_.erase(lent->id());
   return true;
+}
+
+void WorkerBuffers::end_loan_of_function() {
+  lost_item_ = 0;
+  (void)end_loan();
 }
 
 // The smallest that fits, so that a small result does not take the one that the next large result needs.

@@ -42,6 +42,8 @@ class WorkerBuffers {
   /// The item that had the argument is over, its result not committed. True: views live on, or the argument was lost on its way: the pool must send the
   /// buffer again for its next use.
   bool end_loan();
+  /// The same for a function, which is always copied, and of whose loss nothing is told: its buffer stays lost for the item that comes in it next.
+  void end_loan_of_function();
   /// A buffer for a result of `size` bytes: a free one, or a new one asked for from the pool. Errors: exhausted (refused), closed
   /// (the pool is gone, or has cancelled: nobody wants the result).
   Result<ring::SharedBuffer*> for_result(std::size_t size);
@@ -63,7 +65,7 @@ class WorkerBuffers {
   std::unordered_map<BufferId, std::shared_ptr<ring::SharedBuffer>> arguments_;
   std::shared_ptr<ring::SharedBuffer> lent_;  // also read by a thread that forks
   std::size_t lent_bytes_ = 0;                // of it, the argument
-  bool send_again_ = false;                   // the last argument asked for was lost
+  BufferId lost_item_ = 0;                    // the last argument asked for was lost
   std::unordered_map<BufferId, Error> lost_;  // arguments that came without a descriptor or could not be mapped
   std::array<std::unique_ptr<ring::SharedBuffer>, kIndexes> results_;
 };

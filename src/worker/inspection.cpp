@@ -8,112 +8,110 @@
 #include <new>
 #include <utility>
 
+#include "sys/clock.hpp"
 #include "sys/thread.hpp"
 
 namespace holdfast::worker {
 namespace {
 
-constexpr Nanos kPatience = std::chrono::milliseconds(100);
-constexpr std::size_t kMostReaders = 16;
+constexpr Nanos kPatience = std::chrono::milliseconds(50);
+constexpr Nanos kPatienceAfterOne = std::chrono::milliseconds(10);
+constexpr Nanos kLongest = std::chrono::hours(1);  // the clock would overflow
+constexpr std::size_t kMostHanging = 64;
 constexpr std::size_t kStackBytes = 128 * 1024;
 
 }  // namespace
 
 // Shared by the asking thread and the readers, which may outlive the Inspection; all of it under the mutex, which is never held during a look.
 struct Inspection::Desk {
+  // One thread: it looks until no question is left, or it has been given up.
   struct Reader {
-    bool looks = false;
-    bool given_up = false;  // its look hangs
-    sys::NativeThread thread;
+    bool given_up = false;
+    bool left = false;
   };
 
-  explicit Desk(Look how) : look(std::move(how)) { readers.reserve(kMostReaders); }
+  explicit Desk(Look how) : look(std::move(how)) { hanging.reserve(kMostHanging); }
 
-  void read(std::size_t index) {
+  void read(const std::shared_ptr<Reader>& self) {
     std::unique_lock lock(mutex);
-    for (;;) {
-      question.wait(lock, [this] { return closed || !asked.empty(); });
-      if (closed) return;
+    while (!self->given_up && !asked.empty()) {
       Answer answer{.pid = asked.front(), .finding = {}};
       asked.pop_front();
-      readers[index].looks = true;
+      looked_at = answer.pid;
       lock.unlock();
       try {
         answer.finding = look(answer.pid);
       } catch (const std::bad_alloc&) { answer.finding.kin = Lineage::Kin::gone; }
       lock.lock();
-      readers[index].looks = readers[index].given_up = false;
+      if (self->given_up) std::erase(hanging, answer.pid);
       answered.push_back(std::move(answer));  // ask() has made room
-      answers.notify_one();
+      news.notify_one();
     }
+    self->left = true;
+    news.notify_one();
   }
 
-  bool somebody_looks() const {
-    return std::ranges::any_of(readers, [](const Reader& reader) { return reader.looks && !reader.given_up; });
+  // Its look hangs, or has ended since the last call.
+  bool has_begun(int pid) const {
+    const bool hangs = std::ranges::find(hanging, pid) != hanging.end();
+    return hangs || std::ranges::any_of(answered, [pid](const Answer& answer) { return answer.pid == pid; });
   }
-  bool has_idle_reader() const {
-    return std::ranges::any_of(readers, [](const Reader& reader) { return !reader.looks; });
-  }
-  // With room for what readers that hang now may still bring: they must not need memory.
+
+  // With room for what readers that hang may still bring: they must not need memory.
   std::vector<Answer> take() {
     std::vector<Answer> fresh;
-    fresh.reserve(kMostReaders);
+    fresh.reserve(kMostHanging);
     return std::exchange(answered, std::move(fresh));
+  }
+
+  // Until the reader has left (true), or has brought nothing for as long as one is waited for (false).
+  bool wait_for(const Reader& reader, std::unique_lock<std::mutex>& lock, Time limit) {
+    while (!reader.left) {
+      const std::size_t before = answered.size();
+      const Time patience = sys::now() + (hanging.empty() ? kPatience : kPatienceAfterOne);
+      const bool woke = news.wait_for(lock, std::max(Nanos{0}, std::min(patience, limit) - sys::now()),
+                                      [&] { return reader.left || answered.size() != before; });
+      if (!woke) return false;
+    }
+    return true;
   }
 
   const Look look;
   std::mutex mutex;
-  std::condition_variable question;
-  std::condition_variable answers;
+  std::condition_variable news;
   std::deque<int> asked;
+  int looked_at = 0;  // by the reader that has not been given up
   std::vector<Answer> answered;
-  std::vector<Reader> readers;
-  bool closed = false;
+  std::vector<int> hanging;
 };
 
 Inspection::Inspection(Look look) : desk_(std::make_shared<Desk>(std::move(look))) {}
 
-Inspection::~Inspection() {
-  std::vector<sys::NativeThread> leaving;
-  {
-    const std::lock_guard lock(desk_->mutex);
-    desk_->closed = true;
-    for (Desk::Reader& reader : desk_->readers) {
-      if (reader.looks)
-        reader.thread.detach();  // hangs; the desk is its own, too
-      else
-        leaving.push_back(std::move(reader.thread));
-    }
-    desk_->question.notify_all();
-  }
-}  // the others have nothing to do, and are joined here
-
-// Under the mutex, which the new thread waits for.
-bool Inspection::hire() {
-  if (desk_->readers.size() == kMostReaders) return false;
-  const std::size_t index = desk_->readers.size();
-  auto thread = sys::NativeThread::start({"hf-inspect", kStackBytes}, [desk = desk_, index] { desk->read(index); });
-  if (!thread.ok()) return false;
-  desk_->readers.push_back({.thread = std::move(thread).value()});
-  return true;
-}
-
-std::vector<Inspection::Answer> Inspection::ask(std::span<const int> pids) {
+std::vector<Inspection::Answer> Inspection::ask(std::span<const int> pids, Time limit) {
   std::unique_lock lock(desk_->mutex);
-  desk_->answered.reserve(desk_->answered.size() + pids.size() + kMostReaders);
-  desk_->asked.insert(desk_->asked.end(), pids.begin(), pids.end());
-  if (!pids.empty() && !desk_->has_idle_reader() && !hire()) {
-    if (desk_->readers.empty()) look_here(pids);
-    desk_->asked.clear();
+  desk_->asked.clear();
+  desk_->answered.reserve(desk_->answered.size() + pids.size() + kMostHanging);
+  for (const int pid : pids) {
+    if (!desk_->has_begun(pid)) desk_->asked.push_back(pid);
   }
-  desk_->question.notify_one();
-  while (!desk_->asked.empty() || desk_->somebody_looks()) {
-    const std::size_t before = desk_->answered.size();
-    if (desk_->answers.wait_for(lock, kPatience, [&] { return desk_->answered.size() != before; })) continue;
-    if (!desk_->somebody_looks()) continue;  // its reader has not come to it yet: the machine is busy
-    for (Desk::Reader& reader : desk_->readers) reader.given_up = reader.looks;
-    if (!desk_->asked.empty() && !hire()) desk_->asked.clear();
+  while (!desk_->asked.empty() && desk_->hanging.size() < kMostHanging && sys::now() < limit) {
+    const auto reader = std::make_shared<Desk::Reader>();
+    auto thread = sys::NativeThread::start({"hf-inspect", kStackBytes}, [desk = desk_, reader] { desk->read(reader); });
+    if (!thread.ok() && desk_->hanging.empty()) look_here(pids);
+    if (!thread.ok()) break;
+    desk_->looked_at = 0;
+    const bool left = desk_->wait_for(*reader, lock, limit);
+    if (!left) {
+      reader->given_up = true;
+      // 0: it has not come to its first question yet, the machine is busy; it will find that it has been given up.
+      if (desk_->looked_at != 0) desk_->hanging.push_back(desk_->looked_at);
+      thread.value().detach();
+    }
+    lock.unlock();
+    thread.value().join();  // on its last instructions, if it is not detached
+    lock.lock();
   }
+  desk_->asked.clear();
   return desk_->take();
 }
 
@@ -124,8 +122,13 @@ void Inspection::look_here(std::span<const int> pids) {
 
 std::vector<Inspection::Answer> Inspection::late_answers(Time limit) {
   std::unique_lock lock(desk_->mutex);
-  desk_->answers.wait_for(lock, std::max(Nanos{0}, limit - sys::now()), [this] { return !desk_->answered.empty(); });
+  desk_->news.wait_for(lock, std::clamp(limit - sys::now(), Nanos{0}, kLongest), [this] { return !desk_->answered.empty(); });
   return desk_->take();
+}
+
+std::size_t Inspection::hanging() const {
+  const std::lock_guard lock(desk_->mutex);
+  return desk_->hanging.size();
 }
 
 }  // namespace holdfast::worker

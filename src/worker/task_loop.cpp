@@ -115,7 +115,7 @@ TaskLoop::Step TaskLoop::add_function(const ring::TaskFrame& frame) {
     // Without it the function stays unknown, and each of its items says so.
     if (lent.ok()) runner_.add_function(frame.function, lent->bytes);
   }
-  (void)buffers_.end_loan();  // it was copied: no view lives
+  buffers_.end_loan_of_function();
   return Step::go_on;
 }
 

@@ -10,6 +10,7 @@
 #include "sys/failpoint.hpp"
 #include "sys/pidfd.hpp"
 #include "sys/process.hpp"
+#include "worker/hunt.hpp"
 #include "worker/tree.hpp"
 
 namespace holdfast::worker {
@@ -21,6 +22,7 @@ constexpr int kRounds = 20;  // a tree that still grows after so many is left to
 constexpr Nanos kZygoteLimit = std::chrono::milliseconds(100);
 constexpr int kHuntTurns = 20;
 constexpr useconds_t kHuntTurnUs = 10'000;
+constexpr Nanos kLastResort = std::chrono::seconds(2);
 constexpr std::size_t kStackBytes = 128 * 1024;
 
 }  // namespace
@@ -94,6 +96,7 @@ void Watcher::take_all_along() {
   HF_FAILPOINT(worker_orphaned);
   // The program's own threads run on: they must not start what would be seen by no look of ours.
   (void)sys::refuse_new_processes();  // not on every kernel, not in every sandbox
+  sys::kill_self_after(kLastResort);  // should no thread be to be had for looks that hang (inspection.hpp)
   for (int round = 0; round < kRounds && kill_below(getpid()) > 0; ++round) {}
   // Daemons hang below the zygote, which is about to kill them and us. If it has died, or is stuck, nobody may be left but us who knows of them,
   // nor of those that workers before us have left: then all that came from this pool is ours to end, the other workers too.
@@ -104,7 +107,7 @@ void Watcher::take_all_along() {
   sys::raise_descriptor_limit();
   // One after the other: a hunt reads all of /proc, and the first one ends the rest of us, too. A stopped one must not hold up the others for long.
   for (int turn = 0; turn < kHuntTurns && !sys::try_lock_file(charge_.bell_fd); ++turn) (void)usleep(kHuntTurnUs);
-  kill_by_lineage(charge_.lineage);
+  Hunt(charge_.lineage).kill();
   if (getpgrp() == charge_.group) (void)kill(0, SIGKILL);  // takes us along
   sys::exit_now(1);
 }

@@ -21,6 +21,7 @@
 #include "sys/signals.hpp"
 #include "sys/socket.hpp"
 #include "worker/brood.hpp"
+#include "worker/hunt.hpp"
 #include "worker/job_control.hpp"
 #include "worker/lineage.hpp"
 #include "worker/tree.hpp"
@@ -60,9 +61,9 @@ class Zygote {
     HF_FAILPOINT(zygote_leaves);
     read_last_orders();
     // At once, and again after the brood: one of that may not die (frozen), and until it is given up others leave something behind.
-    if (succeeds_) kill_by_lineage(lineage_);
+    if (succeeds_) hunt_.kill();
     if (child_signal_) brood_.kill_everything(*child_signal_);
-    if (succeeds_) kill_by_lineage(lineage_);
+    if (succeeds_) hunt_.kill();
     HF_FAILPOINT(zygote_left);
     return code;
   }
@@ -101,6 +102,7 @@ class Zygote {
   struct sigaction callers_child_action_ = {};
   std::string callers_name_;  // in top and ps: workers show it again
   Lineage lineage_;
+  Hunt hunt_{lineage_};
   std::vector<WorkerId> strays_;  // dead workers of that one, whose leftovers are to be ended
   bool succeeds_ = false;         // a zygote before it has died, and what that one had adopted is nobody's now
   bool orphans_due_ = false;      // some child has ended since the last look
@@ -165,6 +167,7 @@ bool Zygote::serve_once() {
   if (!count.ok()) return false;
   if (count.value() == 0 && std::exchange(orphans_due_, false)) brood_.reap_ended_orphans();
   if (count.value() == 0) end_strays();
+  if (brood_.next_look() <= sys::now()) brood_.take_late_looks();
   if (count.value() == 0 && spare_due_ <= sys::now()) fork_spare();
   if (job_control_->next_look() <= sys::now()) follow_caller();
   bool message = false;
@@ -196,7 +199,7 @@ void Zygote::follow_caller() {
 Nanos Zygote::time_to_sleep() const {
   if (!strays_.empty()) return Nanos{0};
   const Time look = job_control_->next_look();
-  const Time next = std::min(look, spare_due_);
+  const Time next = std::min({look, spare_due_, brood_.next_look()});
   const Nanos until_look = next == kNever ? Nanos::max() : std::max(Nanos{0}, next - sys::now());
   return orphans_due_ ? std::min(kOrphanDelay, until_look) : until_look;
 }
@@ -401,7 +404,7 @@ void Zygote::reap(const Message& request) {
 
 // When no message waits: one search for all of them.
 void Zygote::end_strays() {
-  if (!strays_.empty()) kill_by_lineage(lineage_, strays_);
+  if (!strays_.empty()) hunt_.kill(strays_);
   strays_.clear();
 }
 

@@ -65,27 +65,28 @@ class Scene(Program):
         super().close()
 
 
-@pytest.fixture
-def blinded(tmp_path: Path) -> Iterator[tuple[str, ...]]:
-    """A command in front of a program: for it, reading what a certain process has mapped never ends.
+@pytest.fixture(params=[1, 12])
+def blinded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """A command in front of a program: for it, reading what certain processes have mapped never ends.
 
-    So it is with a process that hangs in a dead file system and holds its memory lock. Here a FIFO that nobody writes lies over the file in /proc.
+    So it is with one that hangs in a dead file system and holds its memory lock. Here a FIFO that nobody writes lies over the file in /proc.
     """
     fifo = tmp_path / "never"
     os.mkfifo(fifo)
-    stranger = subprocess.Popen(["/bin/sleep", "1000"])
-    # $0 is the shell's name; the rest is the program's command.
-    script = f'mount --bind "{fifo}" /proc/{stranger.pid}/maps && exec "$@"'
+    strangers = [subprocess.Popen(["/bin/sleep", "1000"]) for _ in range(request.param)]
+    mounts = [f'mount --bind "{fifo}" /proc/{stranger.pid}/maps' for stranger in strangers]
+    script = " && ".join([*mounts, 'exec "$@"'])  # $0 is the shell's name; the rest is the program's command
     command = ("unshare", "--mount", "sh", "-c", script, "sh")
     try:
         trial = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
         if trial.returncode:
             pytest.skip(f"nothing can be mounted here: {trial.stderr.strip()}")
         yield command
-        assert stranger.poll() is None, "it was nobody's"
+        assert all(stranger.poll() is None for stranger in strangers), "they were nobody's"
     finally:
-        stranger.kill()
-        stranger.wait()
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
 
 
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
@@ -136,8 +137,10 @@ def test_a_process_that_cannot_be_looked_at_holds_up_no_end(tmp_path: Path, blin
     """The pool ends (P4), and what it left behind with it (P5)."""
     with Scene(tmp_path, "fork", "leaves", blinded) as scene:
         scene.begins("leaves")
+        watch = Stopwatch()
         scene.order("terminate")
         scene.expect("ended True")
+        watch.check(1)
         scene.daemons_end()
         scene.order("end")
         scene.expect("bystanders 2")

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "sys/clock.hpp"
 #include "worker/fake_pool.hpp"
 
 namespace holdfast::worker::test {
@@ -44,11 +45,15 @@ std::vector<int> sorted_pids(const std::vector<Inspection::Answer>& answers) {
 
 // The answers to a question about these; however slow the machine is, that is not a hang.
 std::vector<Inspection::Answer> ask_all(Inspection& inspection, std::span<const int> pids, std::size_t count) {
-  auto answers = inspection.ask(pids);
-  while (answers.size() < count) {
-    for (const auto& answer : inspection.late_answers(kNever)) answers.push_back(answer);
+  std::vector<Inspection::Answer> all;
+  std::vector<int> rest(pids.begin(), pids.end());
+  while (all.size() < count) {
+    for (const auto& answer : inspection.ask(rest, kNever)) {
+      all.push_back(answer);
+      std::erase(rest, answer.pid);
+    }
   }
-  return answers;
+  return all;
 }
 
 std::vector<int> numbers(int from, int to) {
@@ -64,7 +69,7 @@ TEST(Inspection, AnswersForEachProcess) {
     EXPECT_EQ(sorted_pids(answers), numbers(1, 100));
     for (const auto& [pid, finding] : answers) EXPECT_EQ(finding.worker, static_cast<WorkerId>(pid));
   }
-  EXPECT_TRUE(inspection.ask({}).empty());
+  EXPECT_TRUE(inspection.ask({}, kNever).empty());
 }
 
 TEST(Inspection, GoesOnBesideLooksThatHangAndTakesTheirAnswersLate) {
@@ -75,14 +80,18 @@ TEST(Inspection, GoesOnBesideLooksThatHangAndTakesTheirAnswersLate) {
   EXPECT_EQ(sorted_pids(ask_all(inspection, asked, 3)), (std::vector<int>{1, 3, 5}));
   EXPECT_TRUE(eventually([&] { return gate->hanging.load() == 2; }));
   EXPECT_EQ(sorted_pids(ask_all(inspection, numbers(6, 9), 3)), numbers(6, 9));
+  EXPECT_EQ(inspection.hanging(), 2U);
   EXPECT_TRUE(inspection.late_answers(sys::now() + std::chrono::milliseconds(1)).empty());
+  EXPECT_TRUE(inspection.ask(std::vector<int>{-2, -4}, kNever).empty());  // no second look beside the first
+  EXPECT_EQ(gate->hanging.load(), 2);
   closed.unlock();
   std::vector<int> late;
   while (late.size() < 2) {
-    for (const auto& answer : inspection.late_answers(kNever)) late.push_back(answer.pid);
+    for (const auto& answer : inspection.late_answers(sys::now() + std::chrono::seconds(1))) late.push_back(answer.pid);
   }
   std::ranges::sort(late);
   EXPECT_EQ(late, (std::vector<int>{-4, -2}));
+  EXPECT_EQ(inspection.hanging(), 0U);
   EXPECT_EQ(sorted_pids(ask_all(inspection, numbers(10, 50), 40)), numbers(10, 50));
 }
 
@@ -92,23 +101,25 @@ TEST(Inspection, DoesNotWaitForThemWhenItEnds) {
   {
     Inspection inspection(look_through(gate));
     const int asked[] = {-1};
-    EXPECT_TRUE(inspection.ask(asked).empty());
+    while (inspection.hanging() == 0) EXPECT_TRUE(inspection.ask(asked, kNever).empty());
   }
   EXPECT_TRUE(eventually([&] { return gate->hanging.load() == 1; }));
   closed.unlock();
   while (gate.use_count() > 1) std::this_thread::yield();  // its thread ends by itself; the limit from outside tells
 }
 
-TEST(Inspection, DropsWhatIsLeftWhenTooManyHang) {
+TEST(Inspection, HasNoAnswerForWhatIsLeftWhenTooManyHangOrTheTimeIsOver) {
   const auto gate = std::make_shared<Gate>();
-  const std::unique_lock closed(gate->closed);
+  std::unique_lock closed(gate->closed);
   Inspection inspection(look_through(gate));
-  std::vector<int> asked = numbers(-20, 0);
+  const int one[] = {1};
+  EXPECT_TRUE(inspection.ask(one, sys::now()).empty());
+  std::vector<int> asked = numbers(-80, 0);
   asked.push_back(1);
-  EXPECT_TRUE(inspection.ask(asked).empty());
-  EXPECT_TRUE(eventually([&] { return gate->hanging.load() == 16; }));
-  const int more[] = {2};
-  EXPECT_TRUE(inspection.ask(more).empty());
+  while (inspection.hanging() < 64) EXPECT_TRUE(inspection.ask(asked, kNever).empty());
+  EXPECT_TRUE(inspection.ask(one, kNever).empty());
+  closed.unlock();
+  EXPECT_EQ(ask_all(inspection, asked, 81).size(), 81U);
 }
 
 TEST(Inspection, WithoutMemoryForALookThereIsNoSuchProcess) {

@@ -223,6 +223,31 @@ TEST(TaskLoopLarge, RaisesForAnItemWhoseArgumentWasLostOnTheWayAndAsksForItAgain
   EXPECT_FALSE(next.argument_kept);
 }
 
+TEST(TaskLoopLarge, AnItemInTheBufferOfALostFunctionRaisesAndAsksForIt) {
+  FakePool pool(act);
+  auto worker = pool.start_worker();
+  ring::Message message;
+  message.type = ring::MessageType::buffer;
+  message.a = 7;
+  message.b = kBig;
+  message.c = -1;
+  ASSERT_TRUE(sys::send_pod(worker->socket.get(), message).ok());  // without its descriptor
+  ring::PayloadRef payload;
+  payload.buffer = 7;
+  payload.size = kBig;
+  ASSERT_TRUE(worker->channel->push_function(2, payload));
+  const ChunkId chunk = pool.next_chunk();
+  ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
+  ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
+  worker->channel->commit_tasks();
+  const auto answer = pool.next_answer(*worker).value();
+  EXPECT_EQ(answer.kind, ring::ResultKind::raised);
+  EXPECT_TRUE(answer.argument_kept);
+  std::unique_ptr<ring::SharedBuffer> buffer;
+  submit_large(pool, *worker, buffer, 'x', kBig);
+  EXPECT_EQ(pool.next_answer(*worker).value().text, std::to_string(kBig) + "xx");
+}
+
 TEST(TaskLoopFork, ChildThatComesBackLeavesWithoutAnAnswer) {
   FakePool pool(act);
   auto worker = pool.start_worker();

@@ -16,6 +16,7 @@
 #include "sys/process.hpp"
 #include "sys/procfs.hpp"
 #include "worker/fake_pool.hpp"
+#include "worker/hunt.hpp"
 #include "worker/seed.hpp"
 
 namespace holdfast::worker::test {
@@ -85,9 +86,10 @@ TEST(TreeLineage, KillsDaemonsOfOneWorkerOrOfAll) {
   for (int& pid : daemons) ASSERT_EQ(read(line[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
   const auto living = [] { return std::ranges::count_if(sys::children_of(getpid()), [](int pid) { return !is_gone_or_zombie(pid); }); };
   const WorkerId first[] = {1};
-  kill_by_lineage(lineage, first);
+  Hunt hunt(lineage);
+  hunt.kill(first);
   EXPECT_TRUE(eventually([&] { return living() == 4; }));
-  kill_by_lineage(lineage);
+  hunt.kill();
   for (const int pid : daemons) EXPECT_EQ(waitpid(pid, nullptr, 0), pid);  // hangs when one was forgotten; the limit from outside tells
   ASSERT_TRUE(sys::set_child_subreaper(false).ok());
   close(line[0]);
@@ -119,7 +121,7 @@ TEST(TreeLineage, NeedsTwoDescriptorsOnly) {
   while (const int one = dup(fd) + 1) taken.emplace_back(one - 1);
   ASSERT_GT(taken.size(), 2U);
   taken.resize(taken.size() - 2);
-  kill_by_lineage(lineage);
+  Hunt(lineage).kill();
   taken.clear();
   limit.rlim_cur = before;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
