@@ -44,7 +44,7 @@ struct Inspection::Desk {
       } catch (const std::bad_alloc&) { answer.finding.kin = Lineage::Kin::gone; }
       lock.lock();
       if (self->given_up) std::erase(hanging, answer.pid);
-      answered.push_back(std::move(answer));  // ask() has made room
+      answered.push_back(answer);  // ask() has made room
       news.notify_one();
     }
     self->left = true;
