@@ -5,6 +5,7 @@ An executor's own default chunk size is 1; map() here gives it the standard Pool
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,17 +16,20 @@ class ExecutorPeer:
     death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death
     broken_by_death = False  # a new executor is needed then
     inherits = True  # its workers have what this process has when it is opened
+    wait = staticmethod(
+        concurrent.futures.Future.result
+    )  # wait(call, timeout=None): no function of ours around what is measured
 
     def __init__(self, executor: Any, workers: int) -> None:
         self.executor = executor
         self.workers = workers
 
-    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        """Start a call; the returned function waits for its result (and takes a time-out)."""
-        return self.executor.submit(function, *arguments).result  # type: ignore[no-any-return]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Start a call: what is returned is the executor's own future, for `wait`."""
+        return self.executor.submit(function, *arguments)
 
     def apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return self.submit(function, arguments)()
+        return self.wait(self.submit(function, arguments))
 
     def map(self, function: Callable[..., Any], items: Any, chunksize: int | None = None) -> list[Any]:
         return list(self.imap(function, items, chunksize or -(-len(items) // (4 * self.workers))))
@@ -115,8 +119,8 @@ class PebblePeer(ExecutorPeer):
         super().__init__(pebble.ProcessPool(max_workers=workers, context=context), workers)
         self.death_errors = (pebble.ProcessExpired,)
 
-    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        return self.executor.schedule(function, arguments).result  # type: ignore[no-any-return]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return self.executor.schedule(function, arguments)
 
     def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
         return self.executor.map(function, items, chunksize=chunksize).result()  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.pool
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,22 +10,25 @@ from peers import Unsupported
 
 
 class PoolPeer:
-    """A pool with apply_async, map, imap, imap_unordered, terminate and join."""
+    """A pool with apply_async, map, imap, imap_unordered, terminate and join. `result` is what its apply_async returns."""
 
     death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death; empty: nothing does
     broken_by_death = False  # a new pool is needed then
     inherits = True  # its workers have what this process has when it is opened
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, result: Any) -> None:
         self.pool = pool
+        self.wait = (
+            result.get
+        )  # wait(call, timeout=None) is call.get(timeout): no function of ours around what is measured
         self.apply = pool.apply
         self.map = pool.map
         self.imap = pool.imap
         self.imap_unordered = pool.imap_unordered
 
-    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        """Start a call; the returned function waits for its result (and takes a time-out)."""
-        return self.pool.apply_async(function, arguments).get  # type: ignore[no-any-return]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Start a call: what is returned is the pool's own result, for `wait`."""
+        return self.pool.apply_async(function, arguments)
 
     def end(self) -> None:
         self.pool.terminate()
@@ -35,7 +39,7 @@ class HoldfastPeer(PoolPeer):
     def __init__(self, workers: int, context: Any, **options: Any) -> None:
         import holdfast
 
-        super().__init__(holdfast.Pool(workers, context=context, **options))
+        super().__init__(holdfast.Pool(workers, context=context, **options), holdfast.AsyncResult)
         self.death_errors = (holdfast.WorkerDiedError,)
 
     @classmethod
@@ -45,15 +49,15 @@ class HoldfastPeer(PoolPeer):
 
 class StandardPeer(PoolPeer):
     def __init__(self, workers: int, context: Any) -> None:
-        super().__init__(context.Pool(workers))
+        super().__init__(context.Pool(workers), multiprocessing.pool.AsyncResult)
 
 
 class BilliardPeer(PoolPeer):
     def __init__(self, workers: int, context: Any) -> None:
-        import billiard
+        import billiard.pool
         from billiard.einfo import ExceptionWithTraceback
 
-        super().__init__(billiard.get_context(context.get_start_method()).Pool(workers))
+        super().__init__(billiard.get_context(context.get_start_method()).Pool(workers), billiard.pool.ApplyResult)
         self.death_errors = (ExceptionWithTraceback,)  # around its WorkerLostError
 
 
@@ -82,9 +86,11 @@ class MpirePeer(PoolPeer):
 
     def __init__(self, workers: int, context: Any) -> None:
         import mpire
+        from mpire.async_result import AsyncResult
 
         self.pool = mpire.WorkerPool(workers, start_method=context.get_start_method())
         self.apply = self.pool.apply
+        self.wait = AsyncResult.get
         self.death_errors = (RuntimeError,)
         self.broken_by_death = True
 

@@ -64,14 +64,14 @@ def death_to_caller(setting: Setting) -> dict[str, Value]:
         peer = setting.open(1)
         for number in range(setting.size["deaths"]):
             end_time = watch(peer.apply(whoami, ()))
-            wait = peer.submit(die, (number % 2 == 0,))
+            lost = peer.submit(die, (number % 2 == 0,))
             if not peer.death_errors:
                 with contextlib.suppress(multiprocessing.TimeoutError):
-                    raise AssertionError(f"the dead worker has answered {wait(HANG_S)!r}")
+                    raise AssertionError(f"the dead worker has answered {peer.wait(lost, HANG_S)!r}")
                 peer.end()
                 return {"death.exit": "hangs", "death.act": "hangs"}
             try:
-                wait()
+                peer.wait(lost)
                 raise AssertionError("the dead worker has answered")
             except peer.death_errors:
                 known = time.monotonic_ns()
@@ -99,11 +99,11 @@ def death_to_replacement(setting: Setting, method: str) -> dict[str, Value]:
             victim = peer.apply(whoami, ())
             end_time = watch(victim)
             lost = peer.submit(die, (number % 2 == 0,))
-            began = peer.submit(now, (number,))()
+            began = peer.wait(peer.submit(now, (number,)))
             times.append((began - end_time()) / 1e3)
             if peer.death_errors:  # else it never ends
                 with contextlib.suppress(*peer.death_errors):
-                    raise AssertionError(f"the dead worker has answered {lost()!r}")
+                    raise AssertionError(f"the dead worker has answered {peer.wait(lost)!r}")
             assert peer.apply(whoami, ()) != victim
         assert peer.apply(same, (1,)) == 1
         peer.end()

@@ -58,15 +58,15 @@ def held(setting: Setting) -> dict[str, Value]:
         raise Unsupported("its workers do not inherit the pipe")
     peer.apply(same, (0,))
     blocked = [peer.submit(wait_for_byte, (gate,)) for _ in range(setting.workers)]
-    waits: list[Any] = [None] * count
+    calls: list[Any] = [None] * count
     start = resident()
     for number in range(count):
-        waits[number] = peer.submit(same, (number.to_bytes(PAYLOAD, "big"),))
+        calls[number] = peer.submit(same, (number.to_bytes(PAYLOAD, "big"),))
     growth = resident() - start
     os.write(opener, b"x" * setting.workers)
-    assert [wait() for wait in blocked] == [b"x"] * setting.workers
-    for number, wait in enumerate(waits):
-        assert wait() == number.to_bytes(PAYLOAD, "big")
+    assert [peer.wait(call) for call in blocked] == [b"x"] * setting.workers
+    for number, call in enumerate(calls):
+        assert peer.wait(call) == number.to_bytes(PAYLOAD, "big")
     peer.end()
     return {"memory.held": growth / count - PAYLOAD}
 

@@ -22,8 +22,8 @@ SETTLE_S = 1.5  # an idle worker of holdfast sleeps in short pieces for a second
 def apply_async_with(setting: Setting, workers: int) -> dict[str, Value]:
     """throughput.apply_async with another number of workers: they share the cores that there are."""
     peer = setting.open(workers)
-    for wait in [peer.submit(same, (number,)) for number in range(4 * workers)]:
-        wait()
+    for call in [peer.submit(same, (number,)) for number in range(4 * workers)]:
+        peer.wait(call)
     took, cpu = timed_calls(peer, setting.size["tasks"])
     peer.end()
     return {f"workers_{workers}": took, f"workers_{workers}.cpu": cpu}

@@ -15,8 +15,8 @@ from workloads.tasks import same
 def timed_calls(peer: Any, count: int) -> tuple[float, float]:
     """*count* calls submitted one by one, then waited for: seconds, and microseconds of this process's processor time for each."""
     used, began = time.process_time(), time.perf_counter()
-    waits = [peer.submit(same, (number,)) for number in range(count)]
-    values = [wait() for wait in waits]
+    calls = [peer.submit(same, (number,)) for number in range(count)]
+    values = [peer.wait(call) for call in calls]
     took, used = time.perf_counter() - began, time.process_time() - used
     assert values == list(range(count))
     return took, used / count * 1e6

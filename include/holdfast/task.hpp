@@ -30,7 +30,10 @@ struct Outcome {
 
 namespace pool {
 class Engine;
-class JobRef;
+class Job;
+template <class Counted>
+class CountedRef;
+using JobRef = CountedRef<Job>;
 }  // namespace pool
 
 /// The items of one submit (one item) or map (many), in input order.

@@ -245,7 +245,7 @@ PyObject* core_apply_async(PyObject* object, PyObject* const* arguments, Py_ssiz
   if (policy == nullptr || !check_running(core)) return nullptr;
   pool::JobRequest request;
   request.function = intern(core, function);
-  if (request.function == nullptr) return nullptr;
+  if (!request.function) return nullptr;
   const bool has_keywords = !PyDict_CheckExact(kwds) || PyDict_GET_SIZE(kwds) > 0;
   request.call_mode = has_keywords ? kCallArgumentsAndKeywords : kCallArguments;
   PyObject* payload = has_keywords ? PyTuple_Pack(2, args, kwds) : Py_NewRef(args);
@@ -275,7 +275,7 @@ PyObject* core_map_async(PyObject* object, PyObject* const* arguments, Py_ssize_
   if (policy == nullptr || (call_mode == -1 && PyErr_Occurred() != nullptr) || !check_running(core)) return nullptr;
   pool::JobRequest request;
   request.function = intern(core, function);
-  if (request.function == nullptr) return nullptr;
+  if (!request.function) return nullptr;
   request.call_mode = static_cast<std::uint16_t>(call_mode);
   request.whole = true;
   request.policies = policy->policies;
@@ -309,7 +309,7 @@ PyObject* core_lazy(PyObject* object, PyObject* const* arguments, Py_ssize_t cou
   pool::JobRequest request;
   if (!chunk_size_from(arguments[4], /*items=*/0, core->workers, request.chunk_size)) return nullptr;
   request.function = intern(core, function);
-  if (request.function == nullptr) return nullptr;
+  if (!request.function) return nullptr;
   request.call_mode = static_cast<std::uint16_t>(call_mode);
   request.open = true;
   request.unordered = unordered == 1;

@@ -107,7 +107,7 @@ pool::FunctionRef intern(CoreObject* core, PyObject* function) {
   Encoder encoder(core->main_by_value);
   if (!encode_or_poison(encoder, function)) {
     encoder.clear();
-    return nullptr;
+    return {};
   }
   std::vector<std::byte> large;
   ByteSpan bytes;
@@ -122,7 +122,7 @@ pool::FunctionRef intern(CoreObject* core, PyObject* function) {
   encoder.clear();
   if (!interned) {
     set_error(interned.error());
-    return nullptr;
+    return {};
   }
   if (!encoder.by_value() && pickles_by_reference(function)) remember(core, function, *interned);
   return *std::move(interned);

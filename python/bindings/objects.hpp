@@ -139,7 +139,7 @@ extern PyTypeObject* policy_type;  // set once by add_pool
 /// Appends one encoded object; what cannot be pickled becomes an item that raises pickle's error in its own place (as with the
 /// standard pool, where the rest of a map is not disturbed). False = a Python error that is no Exception (Ctrl-C), or no memory.
 bool add_item(CoreObject* core, Encoder& encoder, PyObject* object, pool::ItemBatch& batch);
-/// The interned function; nullptr with an error set. An unpicklable one becomes a function that raises pickle's error for each item.
+/// The interned function; empty with an error set. An unpicklable one becomes a function that raises pickle's error for each item.
 pool::FunctionRef intern(CoreObject* core, PyObject* function);
 
 // --- outcomes.cpp: from a settled item ---

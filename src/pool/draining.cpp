@@ -258,7 +258,7 @@ void Engine::Impl::notify() {
       }
     }
     // A closed job's waiters want all of it; a lazy one's want any item.
-    if (finished || job->lazy() || job->single_items_wanted()) job->waiters.wake_all();
+    if (finished || job->lazy() || job->single_items_wanted()) wake_sleepers_of(*job);
     if (finished)
       job->wake_feeders();
     else if (job->forgotten())

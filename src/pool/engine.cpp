@@ -283,7 +283,7 @@ std::optional<ItemIndex> Engine::first_failure(const Job& job) {
 void Engine::dispatched(const JobRef& job) {
   const Impl::Lock lock(impl_->mutex);
   job->delivered = true;
-  job->waiters.wake_all();
+  impl_->wake_sleepers_of(*job);
   if (impl_->drainer_job == job.get()) impl_->bell.ring_from_parent();
 }
 

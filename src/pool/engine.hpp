@@ -20,8 +20,8 @@
 #include "holdfast/outcome.hpp"
 #include "holdfast/policy.hpp"
 #include "holdfast/stats.hpp"
+#include "pool/counted_ref.hpp"
 #include "pool/harvest.hpp"
-#include "pool/job_ref.hpp"
 #include "pool/payload.hpp"
 #include "sys/fd.hpp"
 
@@ -47,10 +47,6 @@ struct ZygoteSeed {
   int bell_fd = -1;       // owned by the engine
   int parent_pidfd = -1;  // owned by the engine: a pidfd of this process
 };
-
-/// One interned function (its pickled bytes), sent to a worker once. Kept while somebody holds it.
-class Function;
-using FunctionRef = std::shared_ptr<Function>;
 
 struct JobRequest {
   FunctionRef function;

@@ -12,7 +12,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -32,6 +31,7 @@
 #include "ring/spinner.hpp"
 #include "sys/clock.hpp"
 #include "sys/epoll.hpp"
+#include "sys/process.hpp"
 #include "sys/thread.hpp"
 #include "sys/wakeup.hpp"
 
@@ -86,11 +86,15 @@ struct Engine::Impl {
   Stats counts;
   std::int64_t next_identity = 1;
 
-  bool drainer = false;                                                // a user thread holds the drainer's role
-  ring::Spinner drainer_spinner{std::thread::hardware_concurrency()};  // whose the drainer's role is, his; without the mutex
+  bool drainer = false;                               // a user thread holds the drainer's role
+  ring::Spinner drainer_spinner{sys::usable_cpus()};  // whose the drainer's role is, his; without the mutex
   const Job* drainer_job = nullptr;  // what it waits for, while it sleeps or spins; null while it is awake: it looks again by itself
-  std::vector<Waiter*> sleepers;     // job waiters asleep without the role: candidates for it
-  WaiterList state_waiters;          // started, ended, zygote needed
+  struct Sleeper {
+    Waiter* waiter;
+    const Job* job;
+  };
+  std::vector<Sleeper> sleepers;  // job waiters asleep without the role: candidates for it
+  WaiterList state_waiters;       // started, ended, zygote needed
   WaiterList dispatch_waiters;
   std::vector<core::Action> actions;  // reused
   std::vector<WorkerId> wanted;       // workers that the scheduler asked for, to be made by the supervisor
@@ -188,6 +192,8 @@ struct Engine::Impl {
   bool spin_for_results(Lock& lock, const Job& job, std::uint32_t seen_bell);
   template <class Ready>
   Waited wait_for_state(WaiterList& list, Nanos max_sleep, Ready ready);
+  sys::FutexWake sleep_for_job(Lock& lock, Job& job, Nanos rest);
+  void wake_sleepers_of(const Job& job);
   void hand_over_drainer();
 
   // --- births.cpp ---

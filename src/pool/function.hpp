@@ -3,7 +3,8 @@
 // under the mutex: its end only notes the id (own small lock), and the pool tells the workers to forget it when it next sends.
 #pragma once
 
-#include <list>
+#include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -16,16 +17,29 @@
 
 namespace holdfast::pool {
 
+/// Where ids go when the last reference does: may outlive the table, as a Function may.
+struct FunctionGraveyard {
+  std::mutex lock;
+  std::vector<FunctionId> dead;
+};
+
 class Function {
  public:
-  Function(FunctionId function_id, Payload payload, std::shared_ptr<ring::SharedBuffer> shared, std::size_t bytes_in_all)
-      : id(function_id), bytes(std::move(payload)), buffer(std::move(shared)), size(bytes_in_all) {}
+  Function(FunctionId function_id, Payload payload, std::shared_ptr<ring::SharedBuffer> shared, std::size_t bytes_in_all,
+           std::shared_ptr<FunctionGraveyard> when_dead)
+      : id(function_id), bytes(std::move(payload)), buffer(std::move(shared)), size(bytes_in_all), graveyard_(std::move(when_dead)) {}
   ByteSpan span() const { return buffer ? ByteSpan{buffer->data(), size} : bytes.bytes(); }
 
   const FunctionId id;
   const Payload bytes;                               // up to ring::kInlineLimit
   const std::shared_ptr<ring::SharedBuffer> buffer;  // larger ones
   const std::size_t size;
+
+ private:
+  friend void retain(Function& function) noexcept;
+  friend void release(Function& function) noexcept;
+  std::atomic<std::size_t> references_{1};  // a million jobs have one each
+  const std::shared_ptr<FunctionGraveyard> graveyard_;
 };
 
 class FunctionTable {
@@ -36,17 +50,13 @@ class FunctionTable {
   std::vector<FunctionId> take_dead();
 
  private:
-  struct Graveyard {
-    std::mutex lock;
-    std::vector<FunctionId> dead;
-  };
   static constexpr std::size_t kRecent = 64;       // kept though nobody holds them: apply_async(f) again and again sends f once
   static constexpr std::size_t kKeepBytes = 4096;  // larger ones are not kept beyond their use
 
   std::shared_ptr<ring::BufferPool> buffers_;
-  std::shared_ptr<Graveyard> graveyard_;
-  std::unordered_map<std::string_view, std::weak_ptr<Function>> by_bytes_;  // the view is into the Function's own bytes
-  std::list<FunctionRef> recent_;
+  const std::shared_ptr<FunctionGraveyard> graveyard_;
+  std::unordered_map<std::string_view, FunctionRef> by_bytes_;  // the recent ones; the view is into the Function's own bytes
+  std::deque<const Function*> recent_;                          // in the order in which they came
   FunctionId next_id_ = 1;
 };
 

@@ -11,9 +11,9 @@ namespace holdfast::pool {
 
 // relaxed: whoever copies a reference has one, so the count cannot be at its end. acq_rel below: what each thread did to the job lies
 // before its release, and the last one's destruction behind all of them.
-void JobRef::retain(Job& job) noexcept { job.references_.fetch_add(1, std::memory_order_relaxed); }
+void retain(Job& job) noexcept { job.references_.fetch_add(1, std::memory_order_relaxed); }
 
-void JobRef::release(Job& job) noexcept {
+void release(Job& job) noexcept {
   if (job.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   job.~Job();
   ::operator delete(&job);  // no size: the item's bytes are part of it
@@ -52,11 +52,10 @@ JobRef Job::make(JobRequest&& request) {
 Job::Job(JobRequest& request, std::unique_ptr<ManyItems> many, std::uint32_t size)
     : function(std::move(request.function)),
       call_mode(request.call_mode),
-      chunk_flags(request.policies.soft_timeout > Nanos{0} ? ring::kSoftLimited : std::uint16_t{0}),
       dispatch(request.dispatch),
-      size_(size),
-      kind_(OutcomeKind::pending),
-      many_(std::move(many)) {}
+      soft_limited(request.policies.soft_timeout > Nanos{0}),
+      many_(std::move(many)),
+      size_(size) {}
 
 Job::~Job() {
   if (many_) return;

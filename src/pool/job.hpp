@@ -13,10 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "pool/counted_ref.hpp"
 #include "pool/engine.hpp"
-#include "pool/job_ref.hpp"
 #include "pool/many_items.hpp"
-#include "pool/waiter.hpp"
 
 namespace holdfast::pool {
 
@@ -29,13 +28,15 @@ class Job {
 
   JobId id = 0;  // set once, when the scheduler has given it
   const FunctionRef function;
-  WaiterList waiters;  // for outcomes
   const std::uint16_t call_mode;
-  const std::uint16_t chunk_flags;  // TaskFrame::flags
-  const bool dispatch;
-  bool delivered = false;  // dispatch jobs: the callbacks have run
-  bool touched = false;    // in Impl::touched, to be notified
+  // Bits, these and read_ and forgotten_: one byte, guarded by the mutex also where they are constant.
+  const bool dispatch : 1;
+  const bool soft_limited : 1;
+  bool delivered : 1 = false;   // dispatch jobs: the callbacks have run
+  bool touched : 1 = false;     // in Impl::touched, to be notified
+  bool waited_for : 1 = false;  // by some of Impl::sleepers
 
+  std::uint16_t chunk_flags() const { return soft_limited ? ring::kSoftLimited : std::uint16_t{0}; }  // TaskFrame::flags
   /// nullptr: a single item.
   ManyItems* many() { return many_.get(); }
   const ManyItems* many() const { return many_.get(); }
@@ -86,7 +87,8 @@ class Job {
   Harvest take_all() { return many_ ? many_->take_all() : take_all_single(); }
 
  private:
-  friend class JobRef;
+  friend void retain(Job& job) noexcept;
+  friend void release(Job& job) noexcept;
   /// What is there of a single item once it is settled.
   struct Outcome {
     Payload payload;
@@ -108,13 +110,15 @@ class Job {
   bool take_single(ItemIndex item, Settled& out);
   Harvest take_all_single();
 
+  // In this order a Job is 40 bytes, and with the item behind it one of malloc's smaller pieces.
+  bool read_ : 1 = false;  // the single item's outcome
+  bool forgotten_ : 1 = false;
+  OutcomeKind kind_ = OutcomeKind::pending;  // the single item's state
   std::atomic<std::uint32_t> references_{1};
-  const std::uint32_t size_;  // of the single item
-  std::uint32_t deaths_ = 0;  // its runs that ended with the worker's death
-  OutcomeKind kind_;          // its state
-  bool read_ = false;         // its outcome
-  bool forgotten_ = false;
-  const std::unique_ptr<ManyItems> many_;  // constant: which of the two it is needs no mutex
+  const std::unique_ptr<ManyItems> many_;  // constant: which of the two kinds of job it is needs no mutex
+  const std::uint32_t size_;               // of the single item
+  std::uint32_t deaths_ = 0;               // its runs that ended with the worker's death
 };
+static_assert(sizeof(void*) != 8 || sizeof(Job) == 40);
 
 }  // namespace holdfast::pool

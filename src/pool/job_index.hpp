@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/types.hpp"
-#include "pool/job_ref.hpp"
+#include "pool/counted_ref.hpp"
 
 namespace holdfast::pool {
 

@@ -116,7 +116,7 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
     if (channel.task_room() < ring::ParentChannel::chunk_cost()) return false;
     const auto slot = worker.take_slot();
     if (!slot) return false;
-    if (!channel.push_chunk(chunk.chunk, job.id, job.function->id, *slot, chunk.count, job.call_mode, job.chunk_flags)) {
+    if (!channel.push_chunk(chunk.chunk, job.id, job.function->id, *slot, chunk.count, job.call_mode, job.chunk_flags())) {
       worker.free_slots.push_back(*slot);
       return false;
     }

@@ -27,12 +27,32 @@ void Engine::Impl::hand_over_drainer() {
   if (drainer || forked_child) return;
   HF_FAILPOINT(parent_hands_over);
   if (!sleepers.empty()) {
-    sleepers.back()->wake();
+    sleepers.back().waiter->wake();
     return;
   }
   bell.supervisor_announce();
   drain_ready();
   notify();
+}
+
+/// Somebody else drains: sleeps until the job has news, or the role is free.
+sys::FutexWake Engine::Impl::sleep_for_job(Lock& lock, Job& job, Nanos rest) {
+  Waiter waiter;
+  sleepers.push_back({&waiter, &job});
+  job.waited_for = true;
+  lock.unlock();
+  const sys::FutexWake woke = waiter.sleep(rest);
+  lock.lock();
+  std::erase_if(sleepers, [&](const Sleeper& each) { return each.waiter == &waiter; });
+  job.waited_for = std::any_of(sleepers.begin(), sleepers.end(), [&](const Sleeper& each) { return each.job == &job; });
+  return woke;
+}
+
+void Engine::Impl::wake_sleepers_of(const Job& job) {
+  if (!job.waited_for) return;
+  for (const Sleeper& each : sleepers) {
+    if (each.job == &job) each.waiter->wake();
+  }
 }
 
 /// The drainer, its flag down, looks for news for some microseconds before it goes to sleep. True: there is some.
@@ -103,15 +123,8 @@ Waited Engine::Impl::wait_for_job(Job& job, Nanos max_sleep, Ready ready) {
     if (!drainer) {
       interrupted = drainers_turn(lock, job, ready, rest, much_to_come);
     } else {
-      Waiter waiter;
-      job.waiters.add(waiter);
       if (Ready::kSingleItems && job.many() != nullptr) ++job.many()->item_waiters;
-      sleepers.push_back(&waiter);
-      lock.unlock();
-      interrupted = waiter.sleep(rest) == sys::FutexWake::interrupted;
-      lock.lock();
-      std::erase(sleepers, &waiter);
-      job.waiters.remove(waiter);
+      interrupted = sleep_for_job(lock, job, rest) == sys::FutexWake::interrupted;
       if (Ready::kSingleItems && job.many() != nullptr) --job.many()->item_waiters;
     }
     if (interrupted) {

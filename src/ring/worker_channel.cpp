@@ -7,7 +7,6 @@
 #include <array>
 #include <bit>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "base/check.hpp"
@@ -20,6 +19,7 @@
 #include "sys/failpoint.hpp"
 #include "sys/fork_mark.hpp"
 #include "sys/memfd.hpp"
+#include "sys/process.hpp"
 
 namespace holdfast::ring {
 namespace {
@@ -79,7 +79,7 @@ struct WorkerChannel::Impl {
   pack::Reader records;                   // of an items frame: behind `task`
   std::uint32_t records_left = 0;         // items of that frame behind `task`
   frame::ResultContext answered;          // behind the last result written
-  Spinner spinner{std::thread::hardware_concurrency()};
+  Spinner spinner{sys::usable_cpus()};
 };
 
 WorkerChannel::WorkerChannel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
