@@ -212,12 +212,23 @@ bool await_and_collect(ResultObject* self, const Deadline& deadline, WaitEnd& en
   return true;
 }
 
-PyObject* result_get(PyObject* object, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"timeout", nullptr};
-  PyObject* timeout = Py_None;
+/// get(timeout=None) and wait(timeout=None). False with a Python error set.
+bool deadline_from_call(const char* name, PyObject* const* args, Py_ssize_t count, PyObject* keywords, Deadline& deadline) {
+  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+  if (count + named > 1) {
+    PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", name, count + named);
+    return false;
+  }
+  if (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "timeout") != 0) {
+    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", name, PyTuple_GET_ITEM(keywords, 0));
+    return false;
+  }
+  return deadline_from(count + named == 0 ? Py_None : args[0], deadline);  // the values of keywords lie behind the others
+}
+
+PyObject* result_get(PyObject* object, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   Deadline deadline;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline))
-    return nullptr;
+  if (!deadline_from_call("get", args, count, keywords, deadline)) return nullptr;
   ResultObject* self = as_result(object);
   WaitEnd end = WaitEnd::ready;
   if (!await_and_collect(self, deadline, end)) return nullptr;
@@ -231,12 +242,9 @@ PyObject* result_get(PyObject* object, PyObject* args, PyObject* kwargs) {
   return nullptr;
 }
 
-PyObject* result_wait(PyObject* object, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"timeout", nullptr};
-  PyObject* timeout = Py_None;
+PyObject* result_wait(PyObject* object, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   Deadline deadline;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", const_cast<char**>(names), &timeout) || !deadline_from(timeout, deadline))
-    return nullptr;
+  if (!deadline_from_call("wait", args, count, keywords, deadline)) return nullptr;
   const WaitEnd end = await(as_result(object), deadline);
   if (end == WaitEnd::error) return nullptr;
   if (end == WaitEnd::ended) {
@@ -339,9 +347,9 @@ void result_dealloc(PyObject* object) {
 }
 
 PyMethodDef result_methods[] = {
-    {"get", method(result_get), METH_VARARGS | METH_KEYWORDS,
+    {"get", method(result_get), METH_FASTCALL | METH_KEYWORDS,
      "get(timeout=None)\n--\n\nThe result, waiting for it; raises what the task raised, or how it was lost."},
-    {"wait", method(result_wait), METH_VARARGS | METH_KEYWORDS,
+    {"wait", method(result_wait), METH_FASTCALL | METH_KEYWORDS,
      "wait(timeout=None)\n--\n\nWaits until the result is there or *timeout* seconds are over."},
     {"ready", result_ready, METH_NOARGS, "ready()\n--\n\nWhether the call has completed."},
     {"successful", result_successful, METH_NOARGS, "successful()\n--\n\nWhether it completed without an error; ValueError when not ready."},

@@ -106,6 +106,8 @@ struct Engine::Impl {
   std::vector<JobRef> touched;                   // jobs with news, to be notified
 
   Time supervisor_until{0};           // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
+  bool supervisor_naps = false;       // and then it looks at the rings, whatever its flag says (results_are_dense())
+  bool role_was_left = false;         // since its last look: a drainer has gone, and nobody took the role
   bool worked_lately = false;         // items were in flight at its last look
   Time results_seen_at{0};            // its last look that found results, and
   std::uint64_t settled_at_look = 0;  // how many items were settled then
@@ -148,6 +150,7 @@ struct Engine::Impl {
   void run_action(const core::Action& action);
   void send_chunk(const core::Action& action);
   void take_back(const core::Action& action);
+  bool takes_frames(const Worker& worker) const;
   void pump(Worker& worker);
   bool push_function(Worker& worker, const Function& function);
   bool push_items(Worker& worker, ChunkInFlight& chunk);
@@ -252,7 +255,7 @@ struct Engine::Impl {
 
   // --- supervisor.cpp ---
   void supervise();
-  bool results_are_dense();
+  bool results_are_dense(bool nobody_drains);
   void handle_event(const sys::Event& event);
   void handle_deadlines(Time now);
   Time next_wakeup(Time now);

@@ -89,15 +89,15 @@ bool ManyItems::reads_fast(Time now) {
 }
 
 std::uint64_t ManyItems::settle_lazy_run(ItemIndex first, std::uint32_t count, std::size_t bytes) {
-  ring::pack::Reader records(lazy_runs_->records_in_room(bytes));
-  ByteSpan record;
   if (lazy_runs_->all_pending(first, count) && lazy_runs_->settle_run(first, count, bytes, !forgotten)) {
-    while (records.next(record)) window.saw(record.size());
+    window.saw(bytes / count);  // what it holds is bounded in bytes: the mean says as much as each
     unsettled_ -= count;
     items.settled(first, count);
     return count;
   }
   // Rare: some were cancelled or terminated meanwhile, or there is no memory for them in one piece.
+  ring::pack::Reader records(lazy_runs_->records_in_room(bytes));
+  ByteSpan record;
   std::uint64_t settled = 0;
   for (ItemIndex item = first; records.next(record); ++item) {
     Payload payload = Payload::copy(record);

@@ -90,14 +90,17 @@ void Engine::Impl::send_chunk(const core::Action& action) {
   chunk.count = static_cast<std::uint32_t>(action.count);
   chunk.end = chunk.count;
   worker->last_sent = std::max(worker->last_sent, action.chunk);
-  if (!worker->wants_room) pump(*worker);
+  // All before it are pushed whole, unless the worker wants room: then this one is pushed in its turn.
+  if (!worker->wants_room && takes_frames(*worker)) worker->wants_room = !push_items(*worker, chunk);
 }
+
+/// Once the pool has ended (terminated, aborted, broken) every item is settled and the jobs' bytes are gone: there is nothing to push.
+bool Engine::Impl::takes_frames(const Worker& worker) const { return !work_is_over() && worker.life != Worker::Life::dying; }
 
 /// Pushes what is waiting for this worker, in order, as far as its ring has room.
 void Engine::Impl::pump(Worker& worker) {
   worker.wants_room = false;
-  // Once the pool has ended (terminated, aborted, broken) every item is settled and the jobs' bytes are gone: there is nothing to push.
-  if (work_is_over() || worker.life == Worker::Life::dying) return;
+  if (!takes_frames(worker)) return;
   for (ChunkInFlight& chunk : worker.chunks) {
     if (chunk.announced && chunk.pushed >= chunk.end) continue;
     if (!chunk.announced && chunk.end == 0) continue;
@@ -113,7 +116,6 @@ bool Engine::Impl::push_items(Worker& worker, ChunkInFlight& chunk) {
   const Job& job = *chunk.job;
   if (!chunk.announced) {
     if (!push_function(worker, *job.function)) return false;
-    if (channel.task_room() < ring::ParentChannel::chunk_cost()) return false;
     const auto slot = worker.take_slot();
     if (!slot) return false;
     if (!channel.push_chunk(chunk.chunk, job.id, job.function->id, *slot, chunk.count, job.call_mode, job.chunk_flags())) {

@@ -15,7 +15,9 @@ namespace {
 constexpr Nanos kBoundedLook = std::chrono::milliseconds(50);  // while items are in flight: makes a swallowed hint late, not lost
 constexpr Nanos kRoomLook = std::chrono::milliseconds(5);      // while a chunk waits for room in a ring
 constexpr Nanos kNap = std::chrono::microseconds(250);
-constexpr Nanos kDense = kNap + kNap / 2;                        // between two looks with results
+constexpr Nanos kDense = kNap + kNap / 2;  // between two looks with results; or, where
+constexpr std::uint64_t kMany = 64;        // so many have come, and this thread had to wait for a processor,
+constexpr Nanos kManyWithin = std::chrono::milliseconds(5);
 constexpr Nanos kTimeLimitLook = std::chrono::milliseconds(10);  // while items with a time limit run
 }  // namespace
 
@@ -24,7 +26,7 @@ void Engine::Impl::supervise() {
   Lock lock(mutex);
   while (!quit && !ended) {
     const bool nobody_drains = !drainer && sleepers.empty();
-    const bool napping = nobody_drains && results_are_dense();
+    const bool napping = (std::exchange(role_was_left, false) || nobody_drains) && results_are_dense(nobody_drains);
     if (nobody_drains && !napping) {
       bell.supervisor_announce();
       drain_ready();  // look again after the flag is up: what was committed before it rang nobody
@@ -38,12 +40,14 @@ void Engine::Impl::supervise() {
     const Time now = clock.now();
     const Time next = napping ? std::min(next_wakeup(now), now + kNap) : next_wakeup(now);
     supervisor_until = next;
+    supervisor_naps = napping;
     lock.unlock();
     HF_FAILPOINT(parent_supervisor_sleeps);
     const auto count = epoll.wait(events, clock.sleep_begins(next));
     lock.lock();
     clock.sleep_ends();
     supervisor_until = Time{0};
+    supervisor_naps = false;
     if (!drainer) bell.supervisor_withdraw();
     const int got = count ? *count : 0;
     for (int i = 0; i < got; ++i) handle_event(events[static_cast<std::size_t>(i)]);
@@ -55,15 +59,18 @@ void Engine::Impl::supervise() {
   if (ended) close_up();
 }
 
-/// Called at each look while nobody waits: whether results come so fast that being woken for each would cost more than they do. Then the flag
-/// stays down for a nap, workers make no system call, and what has come is taken in one go. (Tasks submitted one by one, and not yet waited for.)
-bool Engine::Impl::results_are_dense() {
+/// Called at each look while nobody waits, or a reader comes and goes (imap): whether results come so fast that being woken for each would cost
+/// more than they do. Then the flag stays down for a nap, workers make no system call, and what has come is taken in one go. (Tasks submitted one
+/// by one, and not yet waited for.)
+bool Engine::Impl::results_are_dense(bool nobody_drains) {
   const Time now = clock.now();
   const std::uint64_t settled = counts.items_settled;
-  drain_ready();
-  if (counts.items_settled == settled && counts.items_settled == settled_at_look) return false;
+  if (nobody_drains) drain_ready();
+  const std::uint64_t since = counts.items_settled - settled_at_look;
+  if (counts.items_settled == settled && since == 0) return false;
   settled_at_look = counts.items_settled;
-  return now - std::exchange(results_seen_at, now) < kDense;
+  const Nanos past = now - std::exchange(results_seen_at, now);
+  return past < kDense || (since >= kMany && past < kManyWithin);
 }
 
 /// What takes longer than all the rest of a death, after the waiters have been woken. Births go first: there may be work for them.

@@ -30,7 +30,10 @@ void Engine::Impl::hand_over_drainer() {
     sleepers.back().waiter->wake();
     return;
   }
-  bell.supervisor_announce();
+  // Not while the supervisor naps, which takes 250 us at most: it looks then by itself. A reader who comes and goes (imap) would else have it woken
+  // each time he goes, by a message of some worker.
+  role_was_left = true;
+  if (!supervisor_naps) bell.supervisor_announce();
   drain_ready();
   notify();
 }

@@ -26,7 +26,7 @@ class Window {
   /// Room that is worth waking the feeder for: a chunk, or half a window.
   std::uint64_t worth_feeding() const { return std::min(size_, std::max(chunk_size_, size_ / 2)); }
 
-  /// An item or a result of so many bytes is held.
+  /// Items or results of so many bytes each are held.
   void saw(std::size_t bytes) {
     if (bytes <= largest_) return;
     largest_ = bytes;

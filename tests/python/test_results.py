@@ -276,6 +276,20 @@ def test_bad_timeouts(pool, timeout):
     assert result.get(-1 if result.ready() else 30) == 1
 
 
+@pytest.mark.parametrize("method", ["get", "wait"])
+def test_get_and_wait_take_one_timeout(pool, method):
+    """By place or by name, as the standard result's; the error for anything else says what it was."""
+    result = pool.apply_async(tasks.same, (1,))
+    wait = getattr(result, method)
+    expected = {"get": 1, "wait": None}[method]
+    assert [wait(), wait(None), wait(30), wait(timeout=30)] == [expected] * 4
+    for arguments, named in [((1, 2), {}), ((1,), {"timeout": 2}), ((1,), {"patience": 2})]:
+        with pytest.raises(TypeError, match=rf"{method}\(\) takes at most 1 argument \(2 given\)"):
+            wait(*arguments, **named)
+    with pytest.raises(TypeError, match="patience"):
+        wait(patience=1)
+
+
 def test_handles_tell_how_a_worker_ended(pool):
     """exitcode and report of the dead; active_children lists the replacement."""
     victim = pool._pool[0]
