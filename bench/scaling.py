@@ -34,8 +34,8 @@ LIMIT_S = 600
 def per_task(call: str, peer_name: str, workers: int, tasks: int) -> dict[str, float]:
     """Microseconds for one of so many tasks, of the clock and of this process's processor time."""
     peer = open_peer(peer_name, workers)
-    for wait in [peer.submit(same, (number,)) for number in range(4 * workers)]:
-        wait()
+    for warm in [peer.submit(same, (number,)) for number in range(4 * workers)]:
+        peer.wait(warm)
     if call == CALLS[0]:
         took, cpu = timed_calls(peer, tasks)
     else:

@@ -16,9 +16,8 @@ class ExecutorPeer:
     death_errors: tuple[type[BaseException], ...] = ()  # what tells the caller of a death
     broken_by_death = False  # a new executor is needed then
     inherits = True  # its workers have what this process has when it is opened
-    wait = staticmethod(
-        concurrent.futures.Future.result
-    )  # wait(call, timeout=None): no function of ours around what is measured
+    # wait(call, timeout=None): no function of ours around what is measured.
+    wait = staticmethod(concurrent.futures.Future.result)
 
     def __init__(self, executor: Any, workers: int) -> None:
         self.executor = executor
@@ -90,7 +89,7 @@ class JoblibPeer(ExecutorPeer):
         self.workers = workers
         self.executor = get_reusable_executor  # for end(); Parallel finds it by itself
 
-    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         raise Unsupported("takes whole calls only")
 
     def apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -18,9 +18,8 @@ class PoolPeer:
 
     def __init__(self, pool: Any, result: Any) -> None:
         self.pool = pool
-        self.wait = (
-            result.get
-        )  # wait(call, timeout=None) is call.get(timeout): no function of ours around what is measured
+        # wait(call, timeout=None) is call.get(timeout): no function of ours around what is measured.
+        self.wait = result.get
         self.apply = pool.apply
         self.map = pool.map
         self.imap = pool.imap
@@ -68,10 +67,10 @@ class RayPeer(PoolPeer):
 
     def __init__(self, workers: int, context: Any) -> None:
         import ray
-        from ray.util.multiprocessing import Pool
+        from ray.util.multiprocessing.pool import AsyncResult, Pool
 
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        super().__init__(Pool(workers))
+        super().__init__(Pool(workers), AsyncResult)
         self.death_errors = (ray.exceptions.RayActorError,)
 
     def end(self) -> None:
