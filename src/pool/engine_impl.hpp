@@ -107,7 +107,7 @@ struct Engine::Impl {
 
   Time supervisor_until{0};           // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
   bool supervisor_naps = false;       // and then it looks at the rings, whatever its flag says (results_are_dense())
-  bool role_was_left = false;         // since its last look: a drainer has gone, and nobody took the role
+  std::uint64_t times_left = 0;       // since its last look: how often a drainer has gone and nobody took the role
   bool worked_lately = false;         // items were in flight at its last look
   Time results_seen_at{0};            // its last look that found results, and
   std::uint64_t settled_at_look = 0;  // how many items were settled then

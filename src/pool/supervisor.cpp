@@ -18,6 +18,7 @@ constexpr Nanos kNap = std::chrono::microseconds(250);
 constexpr Nanos kDense = kNap + kNap / 2;  // between two looks with results; or, where
 constexpr std::uint64_t kMany = 64;        // so many have come, and this thread had to wait for a processor,
 constexpr Nanos kManyWithin = std::chrono::milliseconds(5);
+constexpr std::uint64_t kManyEach = 8;                           // results for each time that a reader has gone
 constexpr Nanos kTimeLimitLook = std::chrono::milliseconds(10);  // while items with a time limit run
 }  // namespace
 
@@ -26,7 +27,7 @@ void Engine::Impl::supervise() {
   Lock lock(mutex);
   while (!quit && !ended) {
     const bool nobody_drains = !drainer && sleepers.empty();
-    const bool napping = (std::exchange(role_was_left, false) || nobody_drains) && results_are_dense(nobody_drains);
+    const bool napping = results_are_dense(nobody_drains);
     if (nobody_drains && !napping) {
       bell.supervisor_announce();
       drain_ready();  // look again after the flag is up: what was committed before it rang nobody
@@ -63,12 +64,15 @@ void Engine::Impl::supervise() {
 /// more than they do. Then the flag stays down for a nap, workers make no system call, and what has come is taken in one go. (Tasks submitted one
 /// by one, and not yet waited for.)
 bool Engine::Impl::results_are_dense(bool nobody_drains) {
+  const std::uint64_t left = std::exchange(times_left, 0);
+  if (!nobody_drains && left == 0) return false;
   const Time now = clock.now();
   const std::uint64_t settled = counts.items_settled;
   if (nobody_drains) drain_ready();
   const std::uint64_t since = counts.items_settled - settled_at_look;
   if (counts.items_settled == settled && since == 0) return false;
   settled_at_look = counts.items_settled;
+  if (!nobody_drains && since < kManyEach * left) return false;  // apply() in a loop: he is back before a worker has to call
   const Nanos past = now - std::exchange(results_seen_at, now);
   return past < kDense || (since >= kMany && past < kManyWithin);
 }

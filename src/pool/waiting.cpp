@@ -32,7 +32,7 @@ void Engine::Impl::hand_over_drainer() {
   }
   // Not while the supervisor naps, which takes 250 us at most: it looks then by itself. A reader who comes and goes (imap) would else have it woken
   // each time he goes, by a message of some worker.
-  role_was_left = true;
+  ++times_left;
   if (!supervisor_naps) bell.supervisor_announce();
   drain_ready();
   notify();
