@@ -59,6 +59,10 @@ class IteratorBase:
     @property
     def _feed(self) -> Feed: ...
 
+# --- segment_view.cpp ---
+@final
+class Segment: ...  # a buffer
+
 # --- bind_pool.cpp, bind_submit.cpp ---
 @final
 class Core:
