@@ -97,6 +97,9 @@ TEST(TreeLineage, KillsDaemonsOfOneWorkerOrOfAll) {
 }
 
 TEST(TreeLineage, NeedsTwoDescriptorsOnly) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "UBSan opens a pipe to see whether an object's memory can be read, and takes a failure of that for a bad object";
+#endif
   auto bell = ring::BellPage::create();
   const int fd = bell.value().fd();
   const Lineage lineage = Lineage::of_pool(fd).value();
