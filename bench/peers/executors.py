@@ -93,7 +93,7 @@ class JoblibPeer(ExecutorPeer):
         raise Unsupported("takes whole calls only")
 
     def apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return next(self._call(((function, arguments, {}) for _ in range(1)), 1, "generator"))
+        return next(self._call([(function, arguments, {})], 1, "generator"))
 
     def imap(self, function: Callable[..., Any], items: Iterable[Any], chunksize: int) -> Iterator[Any]:
         return self._call(((function, (item,), {}) for item in items), chunksize, "generator")

@@ -33,6 +33,7 @@ class Entries {
   std::optional<std::string_view> next() {
     for (;;) {
       const std::string_view rest(buffer_ + begin_, filled_ - begin_);
+      any_ = any_ || !rest.empty();
       if (const std::size_t at = rest.find(end_); at != std::string_view::npos) {
         begin_ += at + 1;
         if (!std::exchange(cut_, false)) return rest.substr(0, at);
@@ -47,18 +48,11 @@ class Entries {
       }
     }
   }
-  /// After the last entry, of which there were `any` or none.
-  Readable readable(bool any) const {
-    if (no_room_) return Readable::nothing;
-    if (!good_) return Readable::no;
-    return any ? Readable::yes : Readable::nothing;
-  }
+  /// After the last entry that was wanted.
+  Readable readable() const { return failure_.value_or(any_ ? Readable::yes : Readable::nothing); }
 
  private:
-  void note_failure() {
-    good_ = false;
-    no_room_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
-  }
+  void note_failure() { failure_ = errno == EMFILE || errno == ENFILE || errno == ENOMEM ? Readable::nothing : Readable::no; }
 
   bool read_more() {
     std::copy(buffer_ + begin_, buffer_ + filled_, buffer_);
@@ -76,8 +70,8 @@ class Entries {
 
   const char end_;
   UniqueFd fd_;
-  bool good_ = true;
-  bool no_room_ = false;
+  std::optional<Readable> failure_;
+  bool any_ = false;
   bool cut_ = false;
   std::size_t begin_ = 0;
   std::size_t filled_ = 0;
@@ -121,29 +115,25 @@ MappedOffsets mapped_offsets(int pid, const FileId& file) {
   (void)std::snprintf(device, sizeof device, "%02x:%02x", major(file.device), minor(file.device));
   MappedOffsets found;
   Entries lines(pid, "maps", '\n');
-  bool any = false;
   for (auto line = lines.next(); line && found.count < found.offsets.size(); line = lines.next()) {
-    any = true;
     (void)next_field(*line);  // addresses
     (void)next_field(*line);  // permissions
     const auto offset = number_of(next_field(*line), 16);
     if (!offset || *offset == 0 || next_field(*line) != device || number_of(next_field(*line), 10) != file.inode) continue;
     found.offsets[found.count++] = *offset;
   }
-  found.readable = lines.readable(any);
+  found.readable = lines.readable();
   return found;
 }
 
 EnvironValue environ_value(int pid, std::string_view name) {
   EnvironValue found;
   Entries entries(pid, "environ", '\0');
-  bool any = false;
   for (auto entry = entries.next(); entry && !found.found; entry = entries.next()) {
-    any = true;
     found.found = entry->size() > name.size() && entry->starts_with(name) && (*entry)[name.size()] == '=';
     if (found.found) found.value = entry->substr(name.size() + 1);
   }
-  found.readable = entries.readable(any);
+  found.readable = entries.readable();
   return found;
 }
 

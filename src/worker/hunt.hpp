@@ -23,7 +23,7 @@ class Hunt {
 
   /// SIGKILL to each process on the machine that comes from one of these workers of the pool (none named: from any), and to what hangs below it,
   /// except this process. Scans /proc until two looks have shown nothing new: about 0.1 ms of processor time for each process on the
-  /// machine, and for at most half a second; some tens of processes that hang so that they cannot be looked at (inspection.hpp) are passed by.
+  /// machine, and for some 0.6 s at most; some tens of processes that hang so that they cannot be looked at (inspection.hpp) are passed by.
   /// Two descriptors are enough for it; without those or memory it ends early.
   void kill(std::span<const WorkerId> workers = {}) noexcept;
 

@@ -97,7 +97,7 @@ std::vector<Inspection::Answer> Inspection::ask(std::span<const int> pids, Time 
   while (!desk_->asked.empty() && desk_->hanging.size() < kMostHanging && sys::now() < limit) {
     const auto reader = std::make_shared<Desk::Reader>();
     auto thread = sys::NativeThread::start({"hf-inspect", kStackBytes}, [desk = desk_, reader] { desk->read(reader); });
-    if (!thread.ok() && desk_->hanging.empty()) look_here(pids);
+    if (!thread.ok() && desk_->hanging.empty()) look_here();
     if (!thread.ok()) break;
     desk_->looked_at = 0;
     const bool left = desk_->wait_for(*reader, lock, limit);
@@ -116,8 +116,8 @@ std::vector<Inspection::Answer> Inspection::ask(std::span<const int> pids, Time 
 }
 
 // There can be no threads at all (a limit, a sandbox): better to wait for one that hangs than to find nobody.
-void Inspection::look_here(std::span<const int> pids) {
-  for (const int pid : pids) desk_->answered.push_back({pid, desk_->look(pid)});
+void Inspection::look_here() {
+  for (const int pid : desk_->asked) desk_->answered.push_back({pid, desk_->look(pid)});
 }
 
 std::vector<Inspection::Answer> Inspection::late_answers(Time limit) {

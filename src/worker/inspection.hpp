@@ -43,7 +43,7 @@ class Inspection {
 
  private:
   struct Desk;
-  void look_here(std::span<const int> pids);
+  void look_here();
   std::shared_ptr<Desk> desk_;
 };
 

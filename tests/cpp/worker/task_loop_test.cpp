@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <csignal>
 #include <fstream>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -158,28 +159,43 @@ TEST(TaskLoopLarge, LeavesWhenCancelledWhileItWaitsForABuffer) {
   EXPECT_NE(pool.bury(*worker, 1).a, -1);
 }
 
-// Sends an argument of `size` bytes of `fill` in buffer `id`; the first use of an id sends the buffer, too.
+constexpr BufferId kBuffer = 7;
+
+ring::PayloadRef in_buffer(std::size_t size) {
+  ring::PayloadRef payload;
+  payload.buffer = kBuffer;
+  payload.size = size;
+  return payload;
+}
+
+// The news of an argument's buffer. Without its descriptor it is what a receiver sees that had none free.
+void send_buffer(FakeWorker& worker, std::size_t capacity, std::span<const int> fds) {
+  ring::Message message;
+  message.type = ring::MessageType::buffer;
+  message.a = kBuffer;
+  message.b = static_cast<std::int64_t>(capacity);
+  message.c = -1;
+  ASSERT_TRUE(sys::send_pod(worker.socket.get(), message, fds).ok());
+}
+
+void submit_in_buffer(FakePool& pool, FakeWorker& worker, std::size_t size) {
+  const ChunkId chunk = pool.next_chunk();
+  ASSERT_TRUE(worker.channel->push_chunk(chunk, 1, 1, worker.next_slot(), 1, 0, 0));
+  ASSERT_TRUE(worker.channel->push_item(chunk, 0, in_buffer(size)));
+  worker.channel->commit_tasks();
+}
+
+// Sends an argument of `size` bytes of `fill`; the first use of the buffer sends that, too.
 void submit_large(FakePool& pool, FakeWorker& worker, std::unique_ptr<ring::SharedBuffer>& buffer, char fill, std::size_t size) {
   const bool fresh = buffer == nullptr;
-  if (fresh) buffer = std::move(ring::SharedBuffer::create(7, kBig)).value();
+  if (fresh) buffer = std::move(ring::SharedBuffer::create(kBuffer, kBig)).value();
   ASSERT_TRUE(buffer->fill(0, std::vector<std::byte>(size, static_cast<std::byte>(fill))).ok());
   if (fresh) {
     ASSERT_TRUE(buffer->seal_future_write().ok());
-    ring::Message message;
-    message.type = ring::MessageType::buffer;
-    message.a = 7;
-    message.b = static_cast<std::int64_t>(buffer->capacity());
-    message.c = -1;
     const int fds[] = {buffer->fd()};
-    ASSERT_TRUE(sys::send_pod(worker.socket.get(), message, fds).ok());
+    send_buffer(worker, buffer->capacity(), fds);
   }
-  const ChunkId chunk = pool.next_chunk();
-  ring::PayloadRef payload;
-  payload.buffer = 7;
-  payload.size = size;
-  ASSERT_TRUE(worker.channel->push_chunk(chunk, 1, 1, worker.next_slot(), 1, 0, 0));
-  ASSERT_TRUE(worker.channel->push_item(chunk, 0, payload));
-  worker.channel->commit_tasks();
+  submit_in_buffer(pool, worker, size);
 }
 
 TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
@@ -190,7 +206,7 @@ TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
   EXPECT_EQ(pool.next_answer(*worker).value().text, std::to_string(kBig) + "xx");
   submit_large(pool, *worker, buffer, 'y', kBig - 1);
   EXPECT_EQ(pool.next_answer(*worker).value().text, std::to_string(kBig - 1) + "yy");
-  ASSERT_TRUE(worker->channel->push_buffer_gone(7));
+  ASSERT_TRUE(worker->channel->push_buffer_gone(kBuffer));
   worker->channel->commit_tasks();
   EXPECT_EQ(pool.run(*worker, "after").text, "after");
 }
@@ -198,19 +214,8 @@ TEST(TaskLoopLarge, ReadsAnArgumentBufferAgainAfterThePoolHasReusedIt) {
 TEST(TaskLoopLarge, RaisesForAnItemWhoseArgumentWasLostOnTheWayAndAsksForItAgain) {
   FakePool pool(act);
   auto worker = pool.start_worker();
-  ring::Message message;
-  message.type = ring::MessageType::buffer;
-  message.a = 7;
-  message.b = kBig;
-  message.c = -1;
-  ASSERT_TRUE(sys::send_pod(worker->socket.get(), message).ok());  // as a receiver without a free descriptor sees it
-  ring::PayloadRef payload;
-  payload.buffer = 7;
-  payload.size = kBig;
-  const ChunkId chunk = pool.next_chunk();
-  ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
-  ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
-  worker->channel->commit_tasks();
+  send_buffer(*worker, kBig, {});
+  submit_in_buffer(pool, *worker, kBig);
   const auto answer = pool.next_answer(*worker);
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ(answer->kind, ring::ResultKind::raised);
@@ -226,20 +231,9 @@ TEST(TaskLoopLarge, RaisesForAnItemWhoseArgumentWasLostOnTheWayAndAsksForItAgain
 TEST(TaskLoopLarge, AnItemInTheBufferOfALostFunctionRaisesAndAsksForIt) {
   FakePool pool(act);
   auto worker = pool.start_worker();
-  ring::Message message;
-  message.type = ring::MessageType::buffer;
-  message.a = 7;
-  message.b = kBig;
-  message.c = -1;
-  ASSERT_TRUE(sys::send_pod(worker->socket.get(), message).ok());  // without its descriptor
-  ring::PayloadRef payload;
-  payload.buffer = 7;
-  payload.size = kBig;
-  ASSERT_TRUE(worker->channel->push_function(2, payload));
-  const ChunkId chunk = pool.next_chunk();
-  ASSERT_TRUE(worker->channel->push_chunk(chunk, 1, 1, worker->next_slot(), 1, 0, 0));
-  ASSERT_TRUE(worker->channel->push_item(chunk, 0, payload));
-  worker->channel->commit_tasks();
+  send_buffer(*worker, kBig, {});
+  ASSERT_TRUE(worker->channel->push_function(2, in_buffer(kBig)));
+  submit_in_buffer(pool, *worker, kBig);
   const auto answer = pool.next_answer(*worker).value();
   EXPECT_EQ(answer.kind, ring::ResultKind::raised);
   EXPECT_TRUE(answer.argument_kept);
