@@ -432,6 +432,10 @@ PyObject* site_for(CoreObject* core, PyObject* pool, PyObject* function, PyObjec
 
 bool deadline_from(PyObject* timeout, Deadline& deadline) {
   if (timeout == Py_None) return true;
+  if (PyNumber_Check(timeout) == 0) {
+    PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %s", Py_TYPE(timeout)->tp_name);
+    return false;
+  }
   const double seconds = PyFloat_AsDouble(timeout);
   if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
   constexpr double kLong = 1e9;  // 31 years: more is for ever, and would overflow
