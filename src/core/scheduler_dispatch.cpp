@@ -30,21 +30,29 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
   // One chunk of one item counts too: it may not have begun, at a worker that is stopped (SIGSTOP) or has not got the processor.
   const bool has_more = worker.at_work() && worker.chunks > 0 && worker.answers_due == 0 && !worker.nothing_to_take;
   stealable.set(worker, has_more);
-  if (has_more && !worker.stalled) watch(after(worker.last_progress, stall(worker)));
+  if (has_more && !worker.stalled) watch(after(worker.last_progress, worker.crowded && worker.chunks > 1 ? patience() : stall(worker)));
 }
 
-// Idle workers come first, then hungry ones in turn, a chunk at a time: few chunks are spread wide, many are stacked deep.
+// Whose turn it is, then idle workers, then hungry ones: few chunks are spread wide, many are stacked deep.
 void Scheduler::Impl::dispatch(Time now) {
   while (any_ready()) {
-    if (!idle.empty()) {
-      send(next_idle(), now);
-    } else if (!hungry.empty()) {
-      send(hungry[hungry_turn++ % hungry.size()], now);
-    } else {
-      return;
+    if (!in_turn(now)) {
+      if (idle.empty() && hungry.empty()) return;
+      turn_of = idle.empty() ? &hungry[hungry_turn++ % hungry.size()] : &next_idle();
+      turn_left = ns(turn());
+      turn_until = after(now, turn());
     }
+    send(*turn_of, now);
   }
   if (!idle.empty() && !stealable.empty() && stealing == 0 && now >= next_scan) steal(now);
+}
+
+// A turn is about as long as the wake-up of a process that sleeps, in work given and, while others are idle, in time. Tasks that are far
+// shorter are so done as soon by the one that is awake already, and one task to each of many workers would wake them all for one task
+// each, which costs the caller more than the task. What has not been measured to be short is one to a turn.
+bool Scheduler::Impl::in_turn(Time now) const {
+  if (turn_of == nullptr || turn_left == 0 || (!idle.empty() && now >= turn_until)) return false;
+  return turn_of->hungry_at != WorkerSlot::kNowhere || turn_of->idle_at != WorkerSlot::kNowhere;
 }
 
 // The one that was busy last (its caches are warm), but not one from whom an unbegun item has just been taken back because it did not
@@ -96,11 +104,14 @@ void Scheduler::Impl::send(WorkerSlot& worker, Time now) {
   chunk.estimate_ns = estimate_for(job);
   if (worker.chunks == 0) {
     worker.last_progress = now;
-    worker.stalled = false;
+    worker.stalled = worker.crowded = false;
+  } else if (!idle.empty()) {
+    worker.crowded = true;
   }
   worker.push(chunk);
   worker.items_held += run.count();
   worker.load_ns += run.count() * chunk.estimate_ns;
+  turn_left -= std::min(turn_left, run.count() * chunk.estimate_ns);
   job.in_flight += run.count();
   ++worker.chunks_given;
   worker.nothing_to_take = false;
@@ -155,14 +166,15 @@ void Scheduler::Impl::queue_again(Job& job, Run run) {
 // --- taking back ----------------------------------------------------------------------------------------------------------------
 
 // Somebody is idle and nothing is queued: take from whoever has most lying before him. Of several chunks the later half, if that
-// is worth the trouble. The rest of an only chunk stays together, as the user cut it, unless it is known by measuring to be long;
-// and everything is taken from one who has sat in one item for long, whatever was believed about it.
+// is worth the trouble; all but the first of one who got several in a turn and is still at it long after. The rest of an only chunk
+// stays together, as the user cut it, unless it is known by measuring to be long; and everything is taken from one who has sat in one
+// item for long, whatever was believed about it.
 void Scheduler::Impl::steal(Time now) {
   WorkerSlot* victim = nullptr;
   for (std::size_t i = 0; i < stealable.size(); ++i) {
     WorkerSlot& worker = stealable[i];
     if (victim != nullptr && worker.load_ns <= victim->load_ns) continue;
-    if (worth_stealing(worker) || is_stuck(worker, now)) victim = &worker;
+    if (worth_stealing(worker) || is_late(worker, now) || is_stuck(worker, now)) victim = &worker;
   }
   if (victim == nullptr) {
     // Looking is O(workers), and at the end of a job it would be done for each item that finishes. So not again for a while, unless
@@ -173,7 +185,13 @@ void Scheduler::Impl::steal(Time now) {
   victim->stealing = true;
   victim->nothing_to_take = true;  // until an answer brings something
   ++stealing;
-  ask_back(*victim, is_stuck(*victim, now) ? 0 : victim->chunks / 2);
+  if (is_stuck(*victim, now)) {
+    ask_back(*victim, 0);
+  } else if (is_late(*victim, now)) {
+    ask_back(*victim, 1);
+  } else {
+    ask_back(*victim, victim->chunks / 2);
+  }
   refresh(*victim);
 }
 
@@ -231,6 +249,8 @@ void Scheduler::Impl::give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t 
     if (worker.stealing) {
       worker.nothing_to_take = false;
       job.split = true;
+      // What was believed to be short is not: the others are one to a turn now, until short ones have been measured again.
+      if (worker.crowded) estimate_ns = std::max(estimate_ns, narrow(ns(patience())));
     }
     queue_again(job, run);
     lift_cancel_marks(job);
@@ -257,7 +277,7 @@ void Scheduler::Impl::drop_chunk(WorkerSlot& worker, const Chunk& chunk) {
 
 void Scheduler::Impl::answers_complete(WorkerSlot& worker) {
   if (worker.stealing) {
-    worker.stealing = false;
+    worker.stealing = worker.crowded = false;
     --stealing;
   }
   if (worker.check_timeout || worker.check_cancel) check_running(worker);
@@ -319,6 +339,10 @@ void Scheduler::Impl::run_timers(Time now) {
       worker.deadline = kNever;
       worker.check_timeout = true;
       ask_all_back(worker);
+    }
+    if (is_late(worker, now)) {  // dispatch() steals from it, if there is anybody to steal for
+      worker.crowded = !idle.empty();
+      next_scan = Time{0};
     }
     if (worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && is_stuck(worker, now)) {
       // Whatever the estimate said, it sits in one item (or does not run at all): what lies behind goes back to the queue, in front (its

@@ -46,8 +46,11 @@ struct Scheduler::Impl {
   WorkerSet hungry{&WorkerSlot::hungry_at};        // busy, and have room for more (prefetch)
   WorkerSet stealable{&WorkerSlot::stealable_at};  // hold something that they have perhaps not begun
   std::size_t hungry_turn = 0;
-  std::uint32_t stealing = 0;  // workers asked on behalf of idle ones; answers are due
-  Time next_scan{0};           // no search for somebody to steal from before
+  WorkerSlot* turn_of = nullptr;  // whose turn it is to be given work; nullptr = nobody's
+  std::uint64_t turn_left = 0;    // how much more, ns of estimated work
+  Time turn_until{0};             // the turn's end, where others are idle
+  std::uint32_t stealing = 0;     // workers asked on behalf of idle ones; answers are due
+  Time next_scan{0};              // no search for somebody to steal from before
   std::vector<Action> actions;
   std::priority_queue<WaitingItem> waiting;
 
@@ -76,6 +79,9 @@ struct Scheduler::Impl {
   /// the same item from each other for ever.
   Nanos stall(const WorkerSlot& worker) const { return config.target_in_flight * (10U << std::min(worker.false_starts, kMostDoublings)); }
   static constexpr std::uint32_t kMostDoublings = 5;
+  Nanos turn() const { return config.target_in_flight / 32; }
+  /// How long a turn's worth of work may take before idle workers get what lies behind the first item of it.
+  Nanos patience() const { return config.target_in_flight / 2; }
 
   // scheduler.cpp
   OutcomeKind end_kind() const;
@@ -116,6 +122,7 @@ struct Scheduler::Impl {
   void dispatch(Time now);
   Job& first_ready();
   WorkerSlot& next_idle() const;
+  bool in_turn(Time now) const;
   void send(WorkerSlot& worker, Time now);
   std::uint32_t estimate_for(const Job& job) const;
   std::uint64_t chunk_length(const Job& job) const;
@@ -125,6 +132,9 @@ struct Scheduler::Impl {
   void steal(Time now);
   bool worth_stealing(const WorkerSlot& worker) const;
   bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= after(worker.last_progress, stall(worker)); }
+  bool is_late(const WorkerSlot& worker, Time now) const {
+    return worker.crowded && worker.chunks > 1 && now >= after(worker.last_progress, patience());
+  }
   void ask_back(WorkerSlot& worker, std::uint32_t from, std::uint32_t most = ~std::uint32_t{0});
   void ask_all_back(WorkerSlot& worker);
   void give_back(WorkerSlot& worker, Chunk& chunk, std::uint32_t end);

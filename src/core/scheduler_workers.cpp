@@ -93,7 +93,7 @@ void Scheduler::Impl::forget_worker(WorkerSlot& worker) {
   idle.set(worker, false);
   hungry.set(worker, false);
   stealable.set(worker, false);
-  last_found = nullptr;
+  last_found = turn_of = nullptr;
   workers.erase(worker.id);
   if (workers.size() < config.workers) ++to_replace;  // else it was surplus
 }

@@ -89,6 +89,7 @@ struct WorkerSlot {
   bool check_timeout = false;     // when they are answered: kill it if the timed item is still what runs
   bool check_cancel = false;      // ... if an item of a killing cancel() is what runs
   bool nothing_to_take = false;   // the last stealing brought nothing; set until it makes progress
+  bool crowded = false;           // got more in its turn while others were idle
   bool stalled = false;           // sits in one item for long: gets nothing more until it makes progress
 
   // Positions in the scheduler's sets (WorkerSet); kNowhere = not a member.

@@ -102,6 +102,85 @@ TEST(SchedulerQueue, TerminateSettlesWhatIsQueued) {
   EXPECT_FALSE(pool.scheduler.has_ready());
 }
 
+/// A pool of four that knows from 100 jobs of one item that these take 1 us; all are idle, and a turn of the past is over.
+Pool pool_of_short_tasks() {
+  Pool pool(config(4));
+  pool.ready_all();
+  for (int n = 0; n < 100; ++n) {
+    pool.submit(1);
+    pool.finish(pool.sent(pool.sends() - 1), 0, false, 1us);
+  }
+  pool.now += 1ms;
+  return pool;
+}
+
+TEST(SchedulerTurns, ABurstOfShortTasksWakesOneWorkerAtATime) {
+  Pool pool = pool_of_short_tasks();
+  const std::size_t before = pool.sends();
+  for (int n = 0; n < 20; ++n) pool.submit(1);
+  std::set<WorkerId> woken;
+  for (std::size_t n = before; n < pool.sends(); ++n) woken.insert(pool.sent(n).worker);
+  EXPECT_EQ(pool.sends(), before + 20);
+  EXPECT_EQ(woken.size(), 1U);
+  for (int n = 0; n < 60; ++n) pool.submit(1);  // more than a turn's worth
+  for (std::size_t n = before; n < pool.sends(); ++n) woken.insert(pool.sent(n).worker);
+  EXPECT_EQ(woken.size(), 2U);
+}
+
+TEST(SchedulerTurns, WhatComesLaterGoesToAnIdleWorker) {
+  Pool pool = pool_of_short_tasks();
+  pool.submit(1);
+  const Action first = pool.sent(pool.sends() - 1);
+  pool.now += 200us;  // the first one is longer than was believed
+  pool.submit(1);
+  EXPECT_NE(pool.sent(pool.sends() - 1).worker, first.worker);
+}
+
+TEST(SchedulerTurns, WhatLiesBehindALongTaskGoesToIdleWorkersSoonAndOneToEach) {
+  Pool pool = pool_of_short_tasks();
+  const std::size_t before = pool.sends();
+  for (int n = 0; n < 4; ++n) pool.submit(1);  // all four are long, against what was measured
+  const WorkerId crowded = pool.sent(before).worker;
+  ASSERT_EQ(pool.sent(before + 3).worker, crowded);
+  pool.begun[pool.sent(before).chunk] = 1;
+  const Time due = pool.scheduler.next_deadline();
+  EXPECT_LE(due, pool.now + 1ms);
+  pool.tick(due);
+  std::set<WorkerId> others;
+  for (std::size_t n = before + 4; n < pool.sends(); ++n) others.insert(pool.sent(n).worker);
+  EXPECT_EQ(pool.sends(), before + 4 + 3);
+  EXPECT_EQ(others.size(), 3U);
+  EXPECT_EQ(others.count(crowded), 0U);
+  pool.tick(due);
+  EXPECT_GT(pool.scheduler.next_deadline(), due);
+}
+
+TEST(SchedulerTurns, ACrowdedWorkerThatHasBegunAllOfItIsLeftAlone) {
+  Pool pool = pool_of_short_tasks();
+  const std::size_t before = pool.sends();
+  for (int n = 0; n < 3; ++n) pool.submit(1);
+  for (std::size_t n = before; n < before + 3; ++n) pool.begun[pool.sent(n).chunk] = 1;  // done, and not handed in yet
+  const Time due = pool.scheduler.next_deadline();
+  pool.tick(due);
+  pool.tick(due);
+  EXPECT_EQ(pool.sends(), before + 3);
+  EXPECT_GT(pool.scheduler.next_deadline(), due);  // and it is not asked again and again
+  for (std::size_t n = before; n < before + 3; ++n) EXPECT_EQ(pool.finish(pool.sent(n), 0, false, 1us), Verdict::settle);
+  EXPECT_EQ(pool.scheduler.unsettled_in_all(), 0U);
+}
+
+TEST(SchedulerTurns, WithNobodyIdleALateWorkerBringsNoTimerAgainAndAgain) {
+  Pool pool = pool_of_short_tasks();
+  const std::size_t before = pool.sends();
+  for (int n = 0; n < 400; ++n) pool.submit(1);
+  std::set<WorkerId> busy;
+  for (std::size_t n = before; n < pool.sends(); ++n) busy.insert(pool.sent(n).worker);
+  ASSERT_EQ(busy.size(), 4U);
+  const Time due = pool.scheduler.next_deadline();
+  pool.tick(due);
+  EXPECT_GT(pool.scheduler.next_deadline(), due + 1ms);
+}
+
 TEST(SchedulerSending, NeverMoreChunksInFlightThanTheRingHasSlots) {
   SchedulerConfig small = config(1);
   small.max_chunks_in_flight = 4;
