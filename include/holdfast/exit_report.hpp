@@ -41,7 +41,10 @@ struct ExitReport {
   std::uint64_t job = 0;             // valid with lost_item
   std::uint64_t item = 0;            // position in the job, valid with lost_item
   std::int64_t news_ns = -1;         // from the first evidence seen by the supervisor to the settling, for P3
-  std::string detail;                // extra evidence for a person: what was malformed, which limit, the initializer's error text
+  // Where the program was when it crashed, or when its time was over (Python workers); "no stack: why" where that could not be had. Empty: not
+  // that kind of end. The worker's own word: at most 64 KiB, any bytes.
+  std::string traceback;
+  std::string detail;  // extra evidence for a person: what was malformed, which limit, the initializer's error text
 };
 
 /// One English sentence: "worker 4121 was killed by SIGKILL (sender unknown) while running item 17".

@@ -18,6 +18,7 @@
 #include "sys/process.hpp"
 #include "sys/signals.hpp"
 #include "worker/enrol.hpp"
+#include "worker/stack_report.hpp"
 #include "worker/task_loop.hpp"
 #include "worker/zygote.hpp"
 
@@ -210,6 +211,28 @@ PyObject* worker_unblock(PyObject*, PyObject* capsule) {
   Enrolment* worker = enrolment_of(capsule);
   if (worker == nullptr) return nullptr;
   sys::restore_mask(worker->seed.mask);
+  worker::StackReport::unblock();
+  Py_RETURN_NONE;
+}
+
+// worker_report_stacks(capsule, faulthandler.register, faulthandler.is_enabled()): its crashes and the pool's requests are answered with its stacks from
+// here on. All signals are blocked. A worker that cannot have this works without it.
+PyObject* worker_report_stacks(PyObject*, PyObject* arguments) {
+  PyObject* capsule = nullptr;
+  PyObject* put_in_place = nullptr;
+  int reports_crashes = 0;
+  if (!PyArg_ParseTuple(arguments, "OOp:worker_report_stacks", &capsule, &put_in_place, &reports_crashes)) return nullptr;
+  const Enrolment* worker = enrolment_of(capsule);
+  if (worker == nullptr) return nullptr;
+  const int signal = worker::StackReport::choose_signal(worker->seed.mask);
+  if (signal == 0) Py_RETURN_NONE;
+  PyObject* done = PyObject_CallFunction(put_in_place, "iiOO", signal, worker->seed.ring.get(), Py_True, Py_False);
+  if (done == nullptr) {
+    PyErr_Clear();
+  } else {
+    (void)worker::StackReport::install(*worker, signal, reports_crashes != 0);
+  }
+  Py_XDECREF(done);
   Py_RETURN_NONE;
 }
 
@@ -279,6 +302,7 @@ PyMethodDef methods[] = {
     {"zygote_main", zygote_main, METH_VARARGS, "Serve as the zygote of a pool: the exit code."},
     {"worker_enrol", worker_enrol, METH_O, "A worker's first acts: own group, watcher, hello. The handle for the other functions."},
     {"worker_unblock", worker_unblock, METH_O, "Put the caller's signal mask back."},
+    {"worker_report_stacks", worker_report_stacks, METH_VARARGS, "Have faulthandler write this worker's stacks for the pool."},
     {"worker_init_failed", worker_init_failed, METH_VARARGS, "Tell the pool why this worker cannot start."},
     {"worker_run", worker_run, METH_VARARGS, "Say ready and run tasks until the end: the exit code."},
     {nullptr, nullptr, 0, nullptr},

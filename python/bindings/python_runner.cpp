@@ -6,6 +6,7 @@
 
 #include "errors.hpp"
 #include "sys/signals.hpp"
+#include "worker/stack_report.hpp"
 
 namespace holdfast::python {
 namespace {
@@ -18,11 +19,11 @@ constexpr std::uint32_t kItemsPerYield = 256;
 constexpr int kMaxHandlerRounds = 64;  // handlers that raise again and again must not keep the loop from its tasks
 constexpr std::uint16_t kCallOne = 0, kCallStar = 1, kCallArgsKwds = 2;
 
-/// Signals blocked while it lives, when `wanted`.
+/// Signals blocked while it lives, when `wanted`: but for those that only write down where the program is.
 class Shield {
  public:
   explicit Shield(bool wanted) {
-    if (wanted) blocked_.emplace();
+    if (wanted) blocked_.emplace(worker::StackReport::blockable());
   }
 
  private:

@@ -28,14 +28,14 @@ PyObject* report_object(const ExitReport& report) {
   PyObject* maker = report_class();
   if (maker == nullptr) return nullptr;
   PyObject* fields = Py_BuildValue(
-      "{s:s,s:i,s:N,s:N,s:N,s:d,s:N,s:N,s:N,s:K,s:I,s:N,s:N,s:N,s:N}", "cause", to_string(report.cause), "pid", report.pid, "exit_code",
+      "{s:s,s:i,s:N,s:N,s:N,s:d,s:N,s:N,s:N,s:K,s:I,s:N,s:N,s:N,s:N,s:N}", "cause", to_string(report.cause), "pid", report.pid, "exit_code",
       report.has_exit_code ? PyLong_FromLong(report.exit_code) : Py_NewRef(Py_None), "signal",
       report.signal != 0 ? PyLong_FromLong(report.signal) : Py_NewRef(Py_None), "core_dumped", PyBool_FromLong(report.core_dumped),
       "runtime_s", report.runtime_s, "cpu_user_s", known_seconds(report.cpu_user_s), "cpu_system_s", known_seconds(report.cpu_system_s),
       "peak_rss_bytes", known_count(report.peak_rss_bytes), "items_run", static_cast<unsigned long long>(report.items_run), "attempts",
       static_cast<unsigned int>(report.attempts), "job", report.lost_item ? PyLong_FromUnsignedLongLong(report.job) : Py_NewRef(Py_None),
       "item", report.lost_item ? PyLong_FromUnsignedLongLong(report.item) : Py_NewRef(Py_None), "news_ns", known_count(report.news_ns),
-      "detail", text(report.detail));
+      "traceback", text(report.traceback), "detail", text(report.detail));
   PyObject* empty = PyTuple_New(0);
   PyObject* made = fields == nullptr || empty == nullptr ? nullptr : PyObject_Call(maker, empty, fields);
   Py_XDECREF(fields);

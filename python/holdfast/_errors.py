@@ -117,6 +117,11 @@ class WorkerDiedError(HoldfastError, BrokenProcessPool):
         """The signal that ended it, or ``None``."""
         return None if self.report is None else self.report.signal
 
+    @property
+    def worker_traceback(self) -> str | None:
+        """Where the worker was when it crashed or its time was over; ``None`` for other ends. See :class:`ExitReport`."""
+        return (None if self.report is None else self.report.traceback) or None
+
 
 class OutOfMemoryError(WorkerDiedError, MemoryError):
     """The worker was killed for lack of memory, on evidence (a bare SIGKILL is none)."""
@@ -200,7 +205,7 @@ def _task(function: object, item: int | None) -> Task:
 _SUGGESTIONS = {
     "time_limit": 'Give it more time (task_timeout), or let such tasks go with on_timeout="skip".',
     "exit_code": "Something in the task called sys.exit or os._exit: raise an exception instead, if it was meant as an error.",
-    "signal": "A crash in native code: run the task alone with faulthandler enabled to see where.",
+    "signal": "A crash in native code.",
     "killed_by_unknown": "If nobody sent it by hand, look for the out-of-memory killer in the kernel's log (dmesg).",
     "oom_killed": "Use fewer workers or smaller items, or give the cgroup more memory.",
     "memory_limit": "Use smaller items or a higher memory_limit.",
@@ -230,8 +235,21 @@ def _died_text(error: WorkerDiedError) -> str:
     policy = "on_timeout" if isinstance(error, TaskTimeoutError) else "on_death"
     return (
         f"{text} That task has no result; no other task is affected and the pool stays usable.{advice.rstrip()}"
-        f' To run such tasks again use {policy}="retry", to go on without them {policy}="skip".'
+        f' To run such tasks again use {policy}="retry", to go on without them {policy}="skip".{_where(error)}'
     )
+
+
+def _where(error: WorkerDiedError) -> str:
+    text = error.worker_traceback
+    if text is None:
+        return ""
+    if len(text) > _SHOWN:
+        text = f"{text[:_SHOWN]}\n[... {len(text) - _SHOWN} more characters in .worker_traceback]"
+    moment = "its time was over" if isinstance(error, TaskTimeoutError) else "it crashed"
+    return f"\n\nThe worker's stacks when {moment}:\n{text.rstrip()}"
+
+
+_SHOWN = 8000  # characters of a worker's stacks in a message
 
 
 def _aborted(core: Core, task: Task) -> PoolAbortedError:

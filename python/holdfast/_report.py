@@ -28,6 +28,8 @@ class ExitReport:
         job: Number of the job whose item was lost.
         item: Position of that item in its job.
         news_ns: From the first evidence to the settling, in nanoseconds.
+        traceback: Where the worker's threads were when it crashed or when its time was over, as :mod:`faulthandler` writes it, or
+            "no stack: " and why there is none; "" = it ended otherwise. The worker's own word.
         detail: More evidence for a person: what was malformed, which limit, the initializer's error.
     """
 
@@ -45,6 +47,7 @@ class ExitReport:
     job: int | None = None
     item: int | None = None
     news_ns: int | None = None
+    traceback: str = ""
     detail: str = ""
 
     @property

@@ -152,6 +152,7 @@ def _make_process(plan: Plan, number: int) -> Any:
 def _work(handle: object, plan: Plan) -> None:
     if sys.version_info >= (3, 12):
         _ignore_own_thread()
+    _core.worker_report_stacks(handle, faulthandler.register, faulthandler.is_enabled())
     try:
         _core.worker_unblock(handle)
         if plan.initializer is not None:

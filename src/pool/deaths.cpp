@@ -195,6 +195,7 @@ ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) co
   report.items_run = worker.items_run;
   report.runtime_s = std::chrono::duration<double>(clock.now() - worker.requested_at).count();
   if (!worker.start_error.empty()) report.detail = worker.start_error;
+  if (report.signal != 0 && worker.channel->says_crashed()) report.traceback = worker.channel->stacks_text();
   return report;
 }
 
@@ -240,6 +241,7 @@ void Engine::Impl::finish_worker(Worker& worker) {
   if (report.lost_item) {
     if (death_log.size() >= kDeathsKept) death_log.pop_front();
     death_log.push_back(report);
+    if (death_log.size() > kTracebacksKept) death_log[death_log.size() - 1 - kTracebacksKept].traceback = {};  // up to 64 KiB each
     ++counts.deaths;
     counts.last_news = now - worker.evidence_at;
   }

@@ -138,6 +138,7 @@ struct Engine::Impl {
   static constexpr std::size_t kDepartedKept = 1024;
   static constexpr std::uint32_t kZygoteDeathsAllowed = 3;
   static constexpr std::size_t kDeathsKept = 100'000;
+  static constexpr std::size_t kTracebacksKept = 1'000;  // of those
 
   /// Terminated, aborted or broken: every item is settled.
   bool work_is_over() const {

@@ -6,7 +6,9 @@
 namespace holdfast::pool {
 
 namespace {
-std::size_t bytes_of(const KilledItem& item) { return item.large_item ? item.large_size : item.item.bytes().size(); }
+std::size_t bytes_of(const KilledItem& item) {
+  return item.report.traceback.size() + (item.large_item ? item.large_size : item.item.bytes().size());
+}
 }  // namespace
 
 void KilledItems::add(KilledItem&& item) {

@@ -12,8 +12,9 @@ namespace holdfast::pool {
 class KilledItems {
  public:
   static constexpr std::size_t kMost = 100'000;
-  static constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of arguments; the newest item is kept whatever its size
-  static constexpr std::size_t kMostBuffers = 64;                    // arguments in shared buffers: each holds a descriptor
+  static constexpr std::size_t kMostBytes = std::size_t{256}
+                                            << 20;  // of arguments and tracebacks; the newest item is kept whatever its size
+  static constexpr std::size_t kMostBuffers = 64;   // arguments in shared buffers: each holds a descriptor
 
   /// Drops the oldest ones where a bound is passed.
   void add(KilledItem&& item);

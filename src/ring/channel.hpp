@@ -193,6 +193,13 @@ class ParentChannel {
   Progress progress() const;  // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
   /// The item has used up its soft time limit. Returns the signal that the worker wants for this, 0 = none: it will look by itself.
   int set_overdue(ChunkId chunk, std::uint32_t item, Nanos limit);
+  /// The signal by which the worker is asked for its stacks, 0 = it cannot be asked; `number` says which request the next one is.
+  int stacks_signal() const;
+  void want_stacks(std::uint32_t number);
+  /// It says that the stacks are those of its crash.
+  bool says_crashed() const;
+  /// A copy of the stacks' text; without control characters, which a terminal would obey.
+  std::string stacks_text() const;
 
   ParentChannel(const ParentChannel&) = delete;
   ParentChannel& operator=(const ParentChannel&) = delete;
@@ -253,6 +260,15 @@ class WorkerChannel {
   void set_soft_signal(int signal);
   /// The item's soft time limit, if it is the one that has used it up; nullopt else.
   std::optional<Nanos> overdue(ChunkId chunk, std::uint32_t item) const;
+  /// The stacks (worker/stack_report.hpp), all async-signal-safe. stacks_text(): mapped, with zeros behind it; in the segment's file it begins at
+  /// stacks_offset().
+  std::span<const char> stacks_text() const;
+  std::size_t stacks_offset() const;
+  void set_stacks_signal(int signal);
+  std::uint32_t stacks_wanted() const;
+  std::uint32_t stacks_taken() const;
+  void set_stacks_taken(std::uint32_t number);
+  void set_crash_signal(int signal);
 
   /// Index of a large result buffer that the parent has released (bit taken), of at least `size` bytes as told by
   /// `sizes` (the worker's own table); nullopt = none: ask the parent for one over the socket.

@@ -41,7 +41,8 @@ enum class MessageType : std::uint32_t {
   // zygote -> pool
   paused,  // a = nanoseconds for which the pool's process, and with it the workers, were stopped
   // worker -> pool
-  stalled,  // a = milliseconds in one item without using the processor; fds: [memfd of kMaxStacksText bytes: the stacks], or none
+  stalled,       // a = milliseconds in one item without using the processor; fds: [memfd of kMaxStacksText bytes: the stacks], or none
+  stacks_taken,  // a = number of the request: the worker's stacks lie in its segment
 };
 
 struct Message {

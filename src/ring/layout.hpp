@@ -3,16 +3,19 @@
 //
 //   channel                                    writer   read by
 //   +0     magic, version, geometry, index     parent   worker, once (the parent never reads them back)
-//   +64    task_tail, orders, overdue          parent   worker
+//   +64    task_tail, orders, overdue,         parent   worker
+//          stacks_wanted
 //   +128   result_head                         parent   worker
 //   +192   task_head                           worker   parent: a hint within [what it saw last, what it committed], else a fault
 //   +256   result_tail                         worker   parent: checked against what it has read
 //   +320   sleeping (futex)                    both     see wait.hpp; a wrong value costs a wake-up or a late one, no more
 //   +384   free_buffers                        both     worker: which of its result buffers it may fill
-//   +448   progress, soft_signal               worker   parent: hints for stats and time limits
+//   +448   progress, soft_signal,              worker   parent: hints for stats, time limits and reports
+//          stacks_signal, stacks_taken, crash_signal
 //   +512   chunk words [64]                    both     by compare-exchange; the parent checks all but `next` against its own copy
 //   +4096  task ring   [task_ring_bytes]       parent   worker
 //   +....  result ring [result_ring_bytes]     worker   parent: every frame is checked (frame.hpp)
+//   +....  stacks [kMaxStacksText]             worker   parent: a text for a person, up to its first zero
 //
 //   bell page
 //   +0     magic, version                      parent   worker, once
@@ -32,10 +35,11 @@
 #include <cstdint>
 
 #include "ring/channel.hpp"
+#include "ring/control.hpp"
 
 namespace holdfast::ring {
 
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
 inline constexpr std::uint32_t kChannelMagic = 0x48464348;  // "HFCH"
 inline constexpr std::uint32_t kBellMagic = 0x4846424c;     // "HFBL"
 inline constexpr std::size_t kCacheLine = 64;
@@ -81,6 +85,7 @@ struct ChannelPage {
   alignas(kCacheLine) Word64 task_tail;
   Word32 orders;
   OverdueWords overdue;
+  Word32 stacks_wanted;  // number of the last request
   alignas(kCacheLine) Word64 result_head;
   alignas(kCacheLine) Word64 task_head;
   alignas(kCacheLine) Word64 result_tail;
@@ -88,6 +93,9 @@ struct ChannelPage {
   alignas(kCacheLine) Word64 free_buffers;
   alignas(kCacheLine) ProgressWords progress;
   Word32 soft_signal;
+  Word32 stacks_signal;  // asks for the worker's stacks; 0 = it cannot be asked
+  Word32 stacks_taken;   // number of the last request that was answered
+  Word32 crash_signal;   // the stacks are those of its crash by this signal
   alignas(kCacheLine) Word64 chunks[kChunkSlots];
 };
 static_assert(offsetof(ChannelPage, task_tail) == 64);
@@ -99,6 +107,12 @@ static_assert(offsetof(ChannelPage, free_buffers) == 384);
 static_assert(offsetof(ChannelPage, progress) == 448);
 static_assert(offsetof(ChannelPage, chunks) == 512);
 static_assert(sizeof(ChannelPage) == 1024 && sizeof(ChannelPage) <= kRingOffset);
+
+/// Of the whole segment.
+constexpr std::size_t stacks_offset(const Geometry& geometry) {
+  return kRingOffset + std::size_t{geometry.task_ring_bytes} + geometry.result_ring_bytes;
+}
+constexpr std::size_t segment_size(const Geometry& geometry) { return stacks_offset(geometry) + kMaxStacksText; }
 
 struct BellWords {
   alignas(kCacheLine) std::uint32_t magic;

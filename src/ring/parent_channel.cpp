@@ -46,7 +46,8 @@ struct ParentChannel::Impl {
         page(*reinterpret_cast<ChannelPage*>(mapping->data())),
         worker_index(index),
         tasks(mapping->data() + kRingOffset, geometry.task_ring_bytes, page.task_tail, page.task_head),
-        results(mapping->data() + kRingOffset + geometry.task_ring_bytes, geometry.result_ring_bytes, page.result_tail, page.result_head) {}
+        results(mapping->data() + kRingOffset + geometry.task_ring_bytes, geometry.result_ring_bytes, page.result_tail, page.result_head),
+        stacks(reinterpret_cast<const char*>(mapping->data()) + stacks_offset(geometry), kMaxStacksText) {}
 
   Result<PackedChunk> check_word(std::uint32_t slot);
   bool push_id(TaskFrameType type, std::uint64_t id);
@@ -59,6 +60,7 @@ struct ParentChannel::Impl {
   std::uint32_t worker_index;
   RingWriter tasks;
   RingReader results;
+  std::span<const char> stacks;
   std::array<Slot, kChunkSlots> slots{};
   std::uint64_t uncommitted = 0;     // bit i: slot i's chunk was pushed since the last commit
   std::uint32_t last_item_slot = 0;  // slot of the chunk that items are being pushed for
@@ -83,7 +85,7 @@ Result<std::unique_ptr<ParentChannel>> ParentChannel::create(const Geometry& geo
     return Error{ErrorCode::invalid_argument, 0, "ring.create",
                  "worker index " + std::to_string(worker_index) + ": a pool has at most " + std::to_string(kMaxWorkers) + " workers"};
   }
-  const std::size_t size = kRingOffset + std::size_t{geometry.task_ring_bytes} + geometry.result_ring_bytes;
+  const std::size_t size = segment_size(geometry);
   auto fd = sys::create_memfd("holdfast-ring", size);
   if (!fd.ok()) return std::move(fd).error();
   auto mapping = sys::Mapping::map(fd->get(), size, sys::Mapping::Mode::shared);
@@ -362,6 +364,25 @@ int ParentChannel::set_overdue(ChunkId chunk, std::uint32_t item, Nanos limit) {
   words.item.store(item_number(chunk, item), std::memory_order_seq_cst);
   const int signal = static_cast<int>(impl_->page.soft_signal.load(std::memory_order_seq_cst));
   return signal >= SIGRTMIN && signal <= SIGRTMAX ? signal : 0;
+}
+
+// relaxed, here and below: hints. A number that is seen late is answered late or not at all, which the asker's time limit covers.
+int ParentChannel::stacks_signal() const {
+  const int signal = static_cast<int>(impl_->page.stacks_signal.load(std::memory_order_relaxed));
+  return signal >= SIGRTMIN && signal <= SIGRTMAX ? signal : 0;
+}
+
+void ParentChannel::want_stacks(std::uint32_t number) { impl_->page.stacks_wanted.store(number, std::memory_order_relaxed); }
+
+bool ParentChannel::says_crashed() const { return impl_->page.crash_signal.load(std::memory_order_relaxed) != 0; }
+
+std::string ParentChannel::stacks_text() const {
+  std::string text(impl_->stacks.data(), impl_->stacks.size());  // first: the worker may still write
+  text.resize(std::min(text.find('\0'), text.size()));
+  for (char& each : text) {
+    if ((static_cast<unsigned char>(each) < 0x20 && each != '\n' && each != '\t') || each == 0x7f) each = '?';
+  }
+  return text;
 }
 
 ParentChannel::Progress ParentChannel::progress() const {

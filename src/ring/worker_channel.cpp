@@ -37,7 +37,7 @@ Result<Geometry> read_geometry(const ChannelPage& page, std::size_t size) {
   for (const std::uint32_t bytes : {geometry.task_ring_bytes, geometry.result_ring_bytes}) {
     if (!std::has_single_bit(bytes) || bytes < kMinRingBytes || bytes > kMaxRingBytes) return not_a_channel("impossible ring size");
   }
-  if (size != kRingOffset + std::size_t{geometry.task_ring_bytes} + geometry.result_ring_bytes || page.worker_index >= kMaxWorkers) {
+  if (size != segment_size(geometry) || page.worker_index >= kMaxWorkers) {
     return not_a_channel("the header does not fit the file's size");
   }
   return geometry;
@@ -52,7 +52,8 @@ struct WorkerChannel::Impl {
         worker_index(page.worker_index),
         mark(std::move(fork_mark)),
         tasks(mapping->data() + kRingOffset, geometry.task_ring_bytes, page.task_tail, page.task_head),
-        results(mapping->data() + kRingOffset + geometry.task_ring_bytes, geometry.result_ring_bytes, page.result_tail, page.result_head) {}
+        results(mapping->data() + kRingOffset + geometry.task_ring_bytes, geometry.result_ring_bytes, page.result_tail, page.result_head),
+        stacks_at(ring::stacks_offset(geometry)) {}
 
   bool has_order(std::uint32_t order) const { return (page.orders.load(std::memory_order_seq_cst) & order) != 0; }
   bool foreign() const { return !mark.in_original(); }
@@ -70,6 +71,7 @@ struct WorkerChannel::Impl {
   sys::ForkMark mark;
   RingReader tasks;
   RingWriter results;
+  const std::size_t stacks_at;
   std::array<Slot, kChunkSlots> slots{};  // as the chunk frames told
   frame::TaskContext context;             // behind the last frame released
   frame::TaskContext pending;             // behind the one that `task` is from
@@ -310,6 +312,22 @@ std::optional<Nanos> WorkerChannel::overdue(ChunkId chunk, std::uint32_t item) c
   if (words.item.load(std::memory_order_seq_cst) != item_number(chunk, item)) return std::nullopt;
   // Not the next one's: nobody names an item while this one runs.
   return Nanos(static_cast<Nanos::rep>(words.limit_ns.load(std::memory_order_relaxed)));
+}
+
+std::span<const char> WorkerChannel::stacks_text() const {
+  return {reinterpret_cast<const char*>(impl_->mapping->data()) + impl_->stacks_at, kMaxStacksText};
+}
+std::size_t WorkerChannel::stacks_offset() const { return impl_->stacks_at; }
+
+// relaxed: see ParentChannel::stacks_signal. That a text is whole, the message says which follows it, or the process's end.
+void WorkerChannel::set_stacks_signal(int signal) {
+  impl_->page.stacks_signal.store(static_cast<std::uint32_t>(signal), std::memory_order_relaxed);
+}
+std::uint32_t WorkerChannel::stacks_wanted() const { return impl_->page.stacks_wanted.load(std::memory_order_relaxed); }
+std::uint32_t WorkerChannel::stacks_taken() const { return impl_->page.stacks_taken.load(std::memory_order_relaxed); }
+void WorkerChannel::set_stacks_taken(std::uint32_t number) { impl_->page.stacks_taken.store(number, std::memory_order_relaxed); }
+void WorkerChannel::set_crash_signal(int signal) {
+  impl_->page.crash_signal.store(static_cast<std::uint32_t>(signal), std::memory_order_relaxed);
 }
 
 std::uint64_t WorkerChannel::free_buffers() const { return impl_->page.free_buffers.load(std::memory_order_acquire); }

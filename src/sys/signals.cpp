@@ -20,9 +20,13 @@ Status set_disposition(int signal, void (*handler)(int)) {
 
 sigset_t block_all() {
   sigset_t all;
-  sigset_t old;
   ::sigfillset(&all);
-  (void)::pthread_sigmask(SIG_SETMASK, &all, &old);  // fails only for a bad `how`
+  return block(all);
+}
+
+sigset_t block(const sigset_t& signals) {
+  sigset_t old;
+  (void)::pthread_sigmask(SIG_BLOCK, &signals, &old);  // fails only for a bad `how`
   return old;
 }
 
@@ -37,6 +41,10 @@ Status set_ignored(int signal) { return set_disposition(signal, SIG_IGN); }
 int free_realtime_signal() {
   sigset_t blocked;
   (void)::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  return free_realtime_signal(blocked);
+}
+
+int free_realtime_signal(const sigset_t& blocked) {
   int second_best = 0;
   for (int signal = SIGRTMAX - 4; signal > SIGRTMIN; --signal) {
     struct sigaction now {};

@@ -11,12 +11,15 @@ namespace holdfast::sys {
 /// Blocks every signal in the calling thread, returns the mask that was. Async-signal-safe.
 sigset_t block_all();
 void restore_mask(const sigset_t& mask);
+/// The same with these only.
+sigset_t block(const sigset_t& signals);
 
 /// All signals are blocked in this thread while it lives; the old mask comes back after. A native thread created under it
 /// inherits the full mask and so never runs the user's handlers.
 class BlockAllSignals {
  public:
   BlockAllSignals() : old_(block_all()) {}
+  explicit BlockAllSignals(const sigset_t& but_only_these) : old_(block(but_only_these)) {}
   ~BlockAllSignals() { restore_mask(old_); }
   BlockAllSignals(const BlockAllSignals&) = delete;
   BlockAllSignals& operator=(const BlockAllSignals&) = delete;
@@ -30,9 +33,10 @@ class BlockAllSignals {
 Status set_default(int signal);
 Status set_ignored(int signal);
 
-/// A real-time signal that nobody uses in this process (its disposition is the default), one that is not blocked in this thread if there is
+/// A real-time signal that nobody uses in this process (its disposition is the default), one that is not `blocked` (in this thread) if there is
 /// such a one; 0 = none. Another thread may take it at any time.
 int free_realtime_signal();
+int free_realtime_signal(const sigset_t& blocked);
 /// `signal` is not blocked in this thread from here on.
 void unblock(int signal);
 
