@@ -28,14 +28,15 @@ PyObject* report_object(const ExitReport& report) {
   PyObject* maker = report_class();
   if (maker == nullptr) return nullptr;
   PyObject* fields = Py_BuildValue(
-      "{s:s,s:i,s:N,s:N,s:N,s:d,s:N,s:N,s:N,s:K,s:I,s:N,s:N,s:N,s:N,s:N}", "cause", to_string(report.cause), "pid", report.pid, "exit_code",
-      report.has_exit_code ? PyLong_FromLong(report.exit_code) : Py_NewRef(Py_None), "signal",
+      "{s:s,s:i,s:N,s:N,s:N,s:d,s:N,s:N,s:N,s:N,s:K,s:I,s:N,s:N,s:N,s:N,s:N}", "cause", to_string(report.cause), "pid", report.pid,
+      "exit_code", report.has_exit_code ? PyLong_FromLong(report.exit_code) : Py_NewRef(Py_None), "signal",
       report.signal != 0 ? PyLong_FromLong(report.signal) : Py_NewRef(Py_None), "core_dumped", PyBool_FromLong(report.core_dumped),
       "runtime_s", report.runtime_s, "cpu_user_s", known_seconds(report.cpu_user_s), "cpu_system_s", known_seconds(report.cpu_system_s),
-      "peak_rss_bytes", known_count(report.peak_rss_bytes), "items_run", static_cast<unsigned long long>(report.items_run), "attempts",
-      static_cast<unsigned int>(report.attempts), "job", report.lost_item ? PyLong_FromUnsignedLongLong(report.job) : Py_NewRef(Py_None),
-      "item", report.lost_item ? PyLong_FromUnsignedLongLong(report.item) : Py_NewRef(Py_None), "news_ns", known_count(report.news_ns),
-      "traceback", text(report.traceback), "detail", text(report.detail));
+      "peak_rss_bytes", known_count(report.peak_rss_bytes), "peak_memory_bytes", known_count(report.peak_memory_bytes), "items_run",
+      static_cast<unsigned long long>(report.items_run), "attempts", static_cast<unsigned int>(report.attempts), "job",
+      report.lost_item ? PyLong_FromUnsignedLongLong(report.job) : Py_NewRef(Py_None), "item",
+      report.lost_item ? PyLong_FromUnsignedLongLong(report.item) : Py_NewRef(Py_None), "news_ns", known_count(report.news_ns), "traceback",
+      text(report.traceback), "detail", text(report.detail));
   PyObject* empty = PyTuple_New(0);
   PyObject* made = fields == nullptr || empty == nullptr ? nullptr : PyObject_Call(maker, empty, fields);
   Py_XDECREF(fields);
@@ -46,8 +47,8 @@ PyObject* report_object(const ExitReport& report) {
 PyObject* worker_tuple(const pool::WorkerInfo& info) {
   PyObject* report = info.alive || info.report.cause == Cause::none ? Py_NewRef(Py_None) : report_object(info.report);
   if (report == nullptr) return nullptr;
-  return Py_BuildValue("(ILiNNN)", static_cast<unsigned int>(info.worker), static_cast<long long>(info.identity), info.pid,
-                       PyBool_FromLong(info.alive), PyBool_FromLong(info.ready), report);
+  return Py_BuildValue("(ILiNNNN)", static_cast<unsigned int>(info.worker), static_cast<long long>(info.identity), info.pid,
+                       PyBool_FromLong(info.alive), PyBool_FromLong(info.ready), report, known_count(info.memory_bytes));
 }
 
 PyObject* stats_dict(const Stats& stats) {

@@ -9,7 +9,7 @@ namespace holdfast::python {
 
 /// A holdfast.ExitReport (holdfast/_report.py); new reference or nullptr with an error.
 PyObject* report_object(const ExitReport& report);
-/// (worker, identity, pid, alive, ready, report or None)
+/// (worker, identity, pid, alive, ready, report or None, own memory in bytes or None)
 PyObject* worker_tuple(const pool::WorkerInfo& info);
 PyObject* stats_dict(const Stats& stats);
 /// "running", "closed", "terminated", "aborted", "broken"

@@ -207,7 +207,7 @@ _SUGGESTIONS = {
     "exit_code": "Something in the task called sys.exit or os._exit: raise an exception instead, if it was meant as an error.",
     "signal": "A crash in native code.",
     "killed_by_unknown": "If nobody sent it by hand, look for the out-of-memory killer in the kernel's log (dmesg).",
-    "oom_killed": "Use fewer workers or smaller items, or give the cgroup more memory.",
+    "oom_killed": "Use fewer workers or smaller items, or give the cgroup more memory; holdfast.Retry(...) bounds how often it is tried again.",
     "memory_limit": "Use smaller items or a higher memory_limit.",
 }
 

@@ -32,6 +32,7 @@ class WorkerHandle:
         self._pidfd = -1
         self._pid: int | None = None
         self._report: Any = None
+        self._memory: int | None = None
         self.name = name
         self.daemon = daemon
         self.authkey = process.current_process().authkey
@@ -53,7 +54,7 @@ class WorkerHandle:
         if info is None:  # so long dead that the engine has forgotten it
             self._report = False
             return False
-        _, _, pid, alive, _, report = info
+        _, _, pid, alive, _, report, self._memory = info
         if pid:
             self._pid = pid
         if alive or report is None:  # not started yet; running; or dead with its report still being written
@@ -81,6 +82,11 @@ class WorkerHandle:
         """The :class:`~holdfast.ExitReport` once it has ended, else ``None``."""
         self._look()
         return self._report or None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What it has beyond the memory it was born with, at the last of ten readings a second while tasks run; ``None``: not read, or ended."""
+        return self._memory if self._look() else None
 
     @property
     def sentinel(self) -> int:
@@ -190,7 +196,7 @@ class HandleList:
         """Return the handles of the workers that there are now. As in the standard pool, one that has no process yet is not among them."""
         current: dict[int, WorkerHandle] = {}
         started: list[WorkerHandle] = []
-        for worker, identity, pid, alive, _ready, _report in self._core.workers():
+        for worker, identity, pid, alive, *_ in self._core.workers():
             handle = self._handles.get(worker)
             if handle is None:
                 number = self._identity_base + identity

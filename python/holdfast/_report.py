@@ -8,6 +8,14 @@ from dataclasses import dataclass
 __all__ = ["ExitReport"]
 
 
+def size_text(size: int) -> str:
+    """Say a number of bytes for a person: ``"3.1 GiB"``."""
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.1f} {unit}"
+    return f"{size / 1024:.0f} KiB"
+
+
 @dataclass(frozen=True)
 class ExitReport:
     """How one worker ended. ``None`` means: not known.
@@ -23,6 +31,8 @@ class ExitReport:
         cpu_user_s: CPU time it used itself.
         cpu_system_s: CPU time the kernel used for it.
         peak_rss_bytes: Most memory it ever had resident, what a fork inherited included.
+        peak_memory_bytes: Most memory of its own it was seen to have (ten readings a second while tasks run): resident, less what it
+            shares and less what it was born with.
         items_run: Items it had finished.
         attempts: Runs of the lost item so far, this one included; 0 = no item was lost.
         job: Number of the job whose item was lost.
@@ -42,6 +52,7 @@ class ExitReport:
     cpu_user_s: float | None = None
     cpu_system_s: float | None = None
     peak_rss_bytes: int | None = None
+    peak_memory_bytes: int | None = None
     items_run: int = 0
     attempts: int = 0
     job: int | None = None
@@ -65,14 +76,20 @@ class ExitReport:
         except ValueError:
             return f"signal {self.signal}"
 
+    def _memory_words(self) -> str:
+        """How much it had: what was seen of its own, or all, inherited memory included, where it ended before it was looked at."""
+        size = self.peak_memory_bytes or self.peak_rss_bytes
+        return "" if size is None else f"; peak memory {size_text(size)}"
+
     def describe(self) -> str:
         """What happened, as a sentence without its subject: ``"was killed by SIGKILL ..."``."""
         by = self.signal_name or f"exit code {self.exit_code}"
         text = {
             "exit_code": f"ended itself with exit code {self.exit_code}",
             "signal": f"crashed with {by}" + (" (core dumped)" if self.core_dumped else ""),
-            "oom_killed": "was killed by the kernel for lack of memory (the cgroup's oom_kill count rose)",
-            "memory_limit": "was killed by the pool: it used more than memory_limit",
+            "oom_killed": "was killed by the kernel for lack of memory (SIGKILL, and the oom_kill count rose)"
+            + self._memory_words(),
+            "memory_limit": "was killed by the pool: it used more than memory_limit" + self._memory_words(),
             "time_limit": "was killed by the pool: the task ran longer than task_timeout",
             "protocol_error": "was killed by the pool: it wrote nonsense into the shared memory, or ran another program",
             "failed_start": f"ended before its initializer was done ({by})",

@@ -72,7 +72,7 @@ std::string cause_words(const ExitReport& report) {
     case Cause::none: return "has not ended";
     case Cause::exit_code: return "exited with code " + std::to_string(report.exit_code);
     case Cause::signal: return "crashed with " + signal_words(report.signal) + (report.core_dumped ? " (core dumped)" : "");
-    case Cause::oom_killed: return "was killed by the kernel for lack of memory (SIGKILL, and the cgroup's oom_kill count rose)";
+    case Cause::oom_killed: return "was killed by the kernel for lack of memory (SIGKILL, and the oom_kill count rose)";
     case Cause::memory_limit: return "was killed by the pool: over its memory_limit";
     case Cause::time_limit: return "was killed by the pool: the item ran longer than its task_timeout";
     case Cause::protocol_error: return "was killed by the pool: it broke the pool's protocol";

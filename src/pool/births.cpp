@@ -158,6 +158,7 @@ void Engine::Impl::on_zygote_message(const ring::Message& message, std::vector<U
         worker->pidfd = std::move(fds.front());
         if (worker->life != Worker::Life::requested && worker->start_error.empty())
           worker->start_deadline = kNever;  // its hello was faster
+        begin_memory_watch(*worker);
         (void)epoll.add(worker->pidfd.get(), tag(Source::worker_pidfd, worker->id),
                         sys::kReadable);  // out of memory: its socket's end tells
         if (worker->kill_cause != Cause::none) (void)sys::pidfd_send_signal(worker->pidfd.get(), SIGKILL);  // condemned before it had a pid
@@ -228,6 +229,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       worker.said_pid = message.pid;
       // An initializer may take as long as it likes. The zygote may not: without its word nobody would see this worker's end.
       if (worker.pidfd) worker.start_deadline = kNever;
+      begin_memory_watch(worker);
       break;
     case ring::MessageType::ready:
       if (worker.life == Worker::Life::enrolled) worker_ready(worker);

@@ -76,6 +76,7 @@ void Engine::Impl::on_worker_exit(Worker& worker) {
 /// The rest of an end: what the process left behind is ended, too; then the zombie may go, and the death is told.
 void Engine::Impl::bury(Worker& worker) {
   if (!worker.status_known) read_exit_status(worker);
+  worker.oom_evidence = killed_for_memory(worker);
   const bool clean = worker.closing && worker.status_known && worker.raw_status == 0 && !worker.busy();
   const bool with_leftovers = !clean || options.kill_children_on_recycle;
   HF_FAILPOINT(parent_buries);
@@ -171,6 +172,12 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   wake_supervisor();
 }
 
+/// What the cause alone does not say of an end by the kernel's hand.
+std::string Engine::Impl::oom_detail(Cause cause) const {
+  if (cause == Cause::failed_start) return "killed by the kernel for lack of memory, as its oom_kill count shows";
+  return oom_counter.source() == sys::OomCounter::Source::machine ? "the count is the machine's, the cgroup has none" : "";
+}
+
 ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) const {
   const bool nonsense = worker.kill_cause == Cause::protocol_error;
   const core::ExitFinding finding = core::classify_exit({
@@ -183,7 +190,7 @@ ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) co
       .ready = worker.ready_told,
       .protocol_error = nonsense,
       .running_item = running_item,
-      .oom_evidence = false,
+      .oom_evidence = worker.oom_evidence,
   });
   ExitReport report = worker.report;
   report.cause = finding.cause;
@@ -193,9 +200,11 @@ ExitReport Engine::Impl::make_report(const Worker& worker, bool running_item) co
   report.core_dumped = finding.core_dumped;
   report.pid = worker.pid;
   report.items_run = worker.items_run;
+  report.peak_memory_bytes = worker.memory.peak;
   report.runtime_s = std::chrono::duration<double>(clock.now() - worker.requested_at).count();
   if (!worker.start_error.empty()) report.detail = worker.start_error;
   if (report.signal != 0 && worker.channel->says_crashed()) report.traceback = worker.channel->stacks_text();
+  if (worker.oom_evidence && report.detail.empty()) report.detail = oom_detail(report.cause);
   return report;
 }
 

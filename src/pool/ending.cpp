@@ -112,6 +112,7 @@ void Engine::Impl::close_up() {
   corpses.clear();
   epoll.close();
   wakeup.close();
+  oom_counter.close();
   if (zygote_on_its_way) return;  // the host's restarter is about to give it these
   bell.close_fd();
   parent_pidfd.reset();

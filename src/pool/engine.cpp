@@ -60,6 +60,7 @@ Result<std::shared_ptr<Engine>> Engine::create(const EngineOptions& options) {
   if (!own) return std::move(own).error();
   if (auto added = epoll->add(wakeup->fd(), Impl::tag(Impl::Source::wakeup), sys::kReadable); !added) return std::move(added).error();
   auto impl = std::make_unique<Impl>(options, *std::move(bell), *std::move(epoll), *std::move(wakeup), *std::move(own));
+  impl->open_oom_counter();
   return std::shared_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -317,6 +318,7 @@ std::vector<WorkerInfo> Engine::workers() {
                    .pid = worker->pid,
                    .alive = worker->pid != 0,  // until its exit code can be told
                    .ready = worker->life == Worker::Life::ready,
+                   .memory_bytes = worker->memory.last,
                    .report = {}});
   }
   return all;
@@ -330,12 +332,14 @@ std::optional<WorkerInfo> Engine::worker_info(WorkerId id) {
                       .pid = worker->pid,
                       .alive = true,  // until its exit code can be told
                       .ready = worker->life == Worker::Life::ready,
+                      .memory_bytes = worker->memory.last,
                       .report = {}};
   }
   const auto gone = impl_->departed.find(id);
   if (gone == impl_->departed.end()) return std::nullopt;
   const auto& [identity, ready, report] = gone->second;
-  return WorkerInfo{.worker = id, .identity = identity, .pid = report->pid, .alive = false, .ready = ready, .report = *report};
+  return WorkerInfo{
+      .worker = id, .identity = identity, .pid = report->pid, .alive = false, .ready = ready, .memory_bytes = -1, .report = *report};
 }
 
 Stats Engine::stats() {
@@ -392,6 +396,7 @@ void Engine::after_fork_in_child() {
   // A zygote has copies of the two that it needs; its workers hold no other descriptor of the pool's.
   impl_->epoll.close();
   impl_->wakeup.close();
+  impl_->oom_counter.close();
   impl_->bell.close_fd();
   impl_->parent_pidfd.reset();
 }

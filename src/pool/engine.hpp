@@ -71,8 +71,9 @@ struct WorkerInfo {
   std::int64_t identity = 0;  // 1, 2, ...: for names
   int pid = 0;                // 0 = not started yet
   bool alive = false;
-  bool ready = false;  // initializer done
-  ExitReport report;   // when not alive
+  bool ready = false;              // initializer done
+  std::int64_t memory_bytes = -1;  // its own memory at the last reading; -1: none was made
+  ExitReport report;               // when not alive
 };
 
 /// Something for the Python dispatcher thread, in completion order.

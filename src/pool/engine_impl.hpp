@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/oom_account.hpp"
 #include "core/scheduler.hpp"
 #include "core/stop_ladder.hpp"
 #include "pool/engine.hpp"
@@ -29,6 +30,7 @@
 #include "pool/worker.hpp"
 #include "ring/control.hpp"
 #include "ring/spinner.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/clock.hpp"
 #include "sys/epoll.hpp"
 #include "sys/process.hpp"
@@ -104,6 +106,12 @@ struct Engine::Impl {
   Time chores_at{0};                             // not before
   std::vector<Worker*> dirty;                    // workers with uncommitted frames
   std::vector<JobRef> touched;                   // jobs with news, to be notified
+  // Memory (memory_watch.cpp).
+  sys::OomCounter oom_counter;
+  core::OomAccount oom_account;
+  static constexpr Time kRested{0};
+  Time memory_look_at = kRested;  // the next look at the workers' memory; kRested: no item has been in flight since the last
+  std::vector<Worker*> watched;   // reused
 
   Time supervisor_until{0};           // until when the supervisor lies in epoll_wait; 0 = it is up, or was woken
   bool supervisor_naps = false;       // and then it looks at the rings, whatever its flag says (results_are_dense())
@@ -222,6 +230,13 @@ struct Engine::Impl {
   // stalls.cpp
   void on_worker_stalled(const Worker& worker, const ring::Message& message, const std::vector<UniqueFd>& fds);
 
+  // --- memory_watch.cpp ---
+  void open_oom_counter();
+  static void begin_memory_watch(Worker& worker);
+  void look_at_memory(Lock& lock);
+  void end_memory_rest();
+  bool killed_for_memory(const Worker& worker);
+
   // --- deaths.cpp ---
   void on_exited(Worker& worker, const ring::Message& message);
   void on_worker_exit(Worker& worker);
@@ -236,6 +251,7 @@ struct Engine::Impl {
   void condemn(Worker& worker, std::string detail);
   void abandon(Worker& worker);
   void read_exit_status(Worker& worker);
+  std::string oom_detail(Cause cause) const;
   ExitReport make_report(const Worker& worker, bool running_item) const;
   std::vector<core::Running> begun_items(const Worker& worker, const ChunkInFlight*& lost) const;
   void unwatch(Worker& worker);

@@ -208,7 +208,12 @@ bool Pool::join(std::optional<std::chrono::nanoseconds> timeout) {
 std::vector<WorkerView> Pool::workers() const {
   std::vector<WorkerView> views;
   for (const pool::WorkerInfo& each : impl_->engine->workers()) {
-    views.push_back({.worker = each.worker, .identity = each.identity, .pid = each.pid, .alive = each.alive, .ready = each.ready});
+    views.push_back({.worker = each.worker,
+                     .identity = each.identity,
+                     .pid = each.pid,
+                     .alive = each.alive,
+                     .ready = each.ready,
+                     .memory_bytes = each.memory_bytes});
   }
   return views;
 }

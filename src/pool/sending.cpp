@@ -9,6 +9,7 @@
 namespace holdfast::pool {
 
 void Engine::Impl::run_actions() {
+  end_memory_rest();
   while (scheduler.has_actions()) {
     // Taken back chunks are answered within run_action, which may bring more actions: hence the loop; `batch` keeps the buffer of this
     // round apart from the next one's.

@@ -26,6 +26,7 @@ void Engine::Impl::supervise() {
   std::array<sys::Event, 64> events;
   Lock lock(mutex);
   while (!quit && !ended) {
+    look_at_memory(lock);
     const bool nobody_drains = !drainer && sleepers.empty();
     const bool napping = results_are_dense(nobody_drains);
     if (nobody_drains && !napping) {
@@ -222,6 +223,8 @@ Time Engine::Impl::next_wakeup(Time now) {
   const bool working = scheduler.unsettled_in_all() != 0;
   if (working || std::exchange(worked_lately, false))
     next = std::min(next, now + (scheduler.has_time_limits() ? kTimeLimitLook : kBoundedLook));
+  else
+    memory_look_at = kRested;
   if (working) worked_lately = true;
   return next;
 }

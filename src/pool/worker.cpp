@@ -18,6 +18,7 @@ void Worker::forked_child() {
   socket.reset();
   zygote_end.reset();
   pidfd.reset();
+  memory.reader = sys::MemoryReader();
   channel->close_fd();
   results->forked_child();
 }

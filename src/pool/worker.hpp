@@ -16,6 +16,7 @@
 #include "pool/job.hpp"
 #include "ring/channel.hpp"
 #include "sys/fd.hpp"
+#include "sys/procfs.hpp"
 
 namespace holdfast::pool {
 
@@ -62,6 +63,15 @@ struct Line {
   UniqueFd worker_end;                                                  // until the worker has it
   static constexpr std::string_view kRingName = "memfd:holdfast-ring";  // as /proc/<pid>/maps shows it
   static Result<Line> make(std::uint32_t worker_index);
+};
+
+/// A worker's own memory: what it has beyond what it was born with (a newborn fork of a large parent shows all of the parent's).
+struct WorkerMemory {
+  sys::MemoryReader reader;   // from its hello on
+  std::int64_t at_birth = 0;  // bytes
+  std::int64_t reading = -1;  // the supervisor's, made without the mutex
+  std::int64_t last = -1;     // -1: not read yet
+  std::int64_t peak = -1;     // the highest reading
 };
 
 class Worker {
@@ -116,7 +126,9 @@ class Worker {
   bool exit_told = false;         // the zygote's `exited` has come
   bool status_known = false;
   int raw_status = 0;
+  bool oom_evidence = false;  // the kernel's count explains its SIGKILL (core/oom_account.hpp)
   std::uint64_t items_run = 0;
+  WorkerMemory memory;
   bool text_follows = false;                           // init_failed was read: the next message is its text
   std::string start_error;                             // that text, or why it could not be started
   static constexpr std::size_t kStagedAtOnce = 8;      // staged buffers that lie at a worker: each holds a descriptor

@@ -32,6 +32,7 @@ enum class Side : std::uint8_t { parent, zygote, worker, item };
   HF_POINT(parent, parent_drainer_sleeps)    /* the drainer has announced himself and looked, and goes to sleep */             \
   HF_POINT(parent, parent_hands_over)        /* a waiter leaves, the drainer's role is free */                                 \
   HF_POINT(parent, parent_supervisor_sleeps) /* before epoll_wait */                                                           \
+  HF_POINT(parent, parent_memory_read)       /* the workers' memory was read without the mutex, which is to be taken again */    \
   HF_POINT(parent, parent_drains)            /* a committed result was found */                                                \
   HF_POINT(parent, parent_drained)           /* results were settled, their room in the ring is not given back */              \
   HF_POINT(parent, parent_harvests)          /* a caller takes his results */                                                  \

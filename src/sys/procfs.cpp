@@ -2,7 +2,6 @@
 #include "sys/procfs.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <memory>
 #include <string>
@@ -11,8 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "sys/error.hpp"
-#include "sys/fd.hpp"
+#include "sys/text_file.hpp"
 
 namespace holdfast::sys {
 
@@ -21,24 +19,6 @@ namespace {
 constexpr std::uint64_t kKernelThreadFlag = 0x00200000;  // PF_KTHREAD, <linux/sched.h>
 
 std::string proc_path(int pid, const char* name) { return "/proc/" + std::to_string(pid) + "/" + name; }
-
-// Whole files: their size is unknown beforehand, and one short read is not the end of maps or environ.
-Result<std::string> read_file(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return last_error("open", path);
-  std::string text;
-  char part[4096];
-  while (true) {
-    const ssize_t got = ::read(fd.get(), part, sizeof part);
-    if (got > 0) {
-      text.append(part, static_cast<std::size_t>(got));
-    } else if (got == 0) {
-      return text;
-    } else if (errno != EINTR) {
-      return last_error("read", path);
-    }
-  }
-}
 
 // Numbers in a directory's names: pids under /proc, tids under /proc/<pid>/task.
 std::vector<int> numeric_names(const char* path) {
@@ -75,7 +55,7 @@ std::vector<std::int64_t> numbers_of(std::string_view text) {
 }  // namespace
 
 Result<ProcStat> read_stat(int pid) {
-  auto text = read_file(proc_path(pid, "stat"));
+  auto text = read_text(proc_path(pid, "stat"));
   if (!text.ok()) return std::move(text).error();
   // The name (field 2) stands in parentheses and may hold anything, also ") Z 1": what counts begins after the last one.
   const std::size_t name_end = text->rfind(") ");
@@ -103,7 +83,7 @@ Result<ProcStat> read_stat(int pid) {
 std::vector<int> children_of(int pid) {
   std::vector<int> children;
   for (const int tid : numeric_names(proc_path(pid, "task").c_str())) {
-    const auto text = read_file(proc_path(pid, ("task/" + std::to_string(tid) + "/children").c_str()));
+    const auto text = read_text(proc_path(pid, ("task/" + std::to_string(tid) + "/children").c_str()));
     if (!text.ok()) continue;  // the thread has ended meanwhile: its children went to another thread or to the reaper
     for (const std::int64_t child : numbers_of(text.value())) children.push_back(static_cast<int>(child));
   }
@@ -124,14 +104,14 @@ std::vector<int> descendants_of(int pid) {
 std::vector<int> all_pids() { return numeric_names("/proc"); }
 
 bool maps_contain(int pid, std::string_view name) {
-  const auto text = read_file(proc_path(pid, "maps"));
+  const auto text = read_text(proc_path(pid, "maps"));
   return text.ok() && text->find(name) != std::string::npos;
 }
 
 bool catches_signal(int pid, int signal) {
   constexpr std::string_view kField =
       "\nSigCgt:\t";  // 16 hexadecimal digits; bit 0 is signal 1. A line's start: the name may hold anything else
-  const auto text = read_file(proc_path(pid, "status"));
+  const auto text = read_text(proc_path(pid, "status"));
   const std::size_t at = text.ok() ? text->rfind(kField) : std::string::npos;
   if (at == std::string::npos || signal < 1 || signal > 64) return false;
   const char* digits = text->data() + at + kField.size();
@@ -141,11 +121,22 @@ bool catches_signal(int pid, int signal) {
 }
 
 Result<std::int64_t> rss_bytes(int pid) {
-  const auto text = read_file(proc_path(pid, "statm"));
+  const auto text = read_text(proc_path(pid, "statm"));
   if (!text.ok()) return text.error();
   const auto fields = numbers_of(text.value());
   if (fields.size() < 2) return Error{ErrorCode::os_error, 0, "procfs.rss_bytes", "unexpected format of statm"};
   return fields[1] * ::sysconf(_SC_PAGESIZE);
+}
+
+MemoryReader MemoryReader::open(int pid) { return MemoryReader(UniqueFd(::open(proc_path(pid, "statm").c_str(), O_RDONLY | O_CLOEXEC))); }
+
+std::optional<std::int64_t> MemoryReader::own_bytes() const {
+  char text[128];
+  const ssize_t got = file_ ? ::pread(file_.get(), text, sizeof text, 0) : -1;  // ESRCH: reaped
+  if (got <= 0) return std::nullopt;
+  const auto fields = numbers_of(std::string_view(text, static_cast<std::size_t>(got)));
+  if (fields.size() < 3 || fields[0] == 0) return std::nullopt;  // a zombie's are all 0
+  return (fields[1] - fields[2]) * ::sysconf(_SC_PAGESIZE);
 }
 
 double ticks_to_seconds(std::uint64_t ticks) { return static_cast<double>(ticks) / static_cast<double>(::sysconf(_SC_CLK_TCK)); }

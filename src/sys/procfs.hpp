@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
+#include "sys/fd.hpp"
 
 namespace holdfast::sys {
 
@@ -41,6 +44,21 @@ bool catches_signal(int pid, int signal);
 
 /// Resident memory, shared pages included; 0 for a zombie.
 Result<std::int64_t> rss_bytes(int pid);
+/// A process's own memory, read again and again by a descriptor that is kept: 3 to 6 us each time, and never another process's, whatever becomes
+/// of the pid.
+class MemoryReader {
+ public:
+  MemoryReader() = default;  // reads nothing
+  static MemoryReader open(int pid);
+  explicit operator bool() const { return static_cast<bool>(file_); }
+  /// Resident bytes that it shares with no file and no memfd; pages that a fork has in common with its parent are in it. nullopt: it has ended.
+  std::optional<std::int64_t> own_bytes() const;
+
+ private:
+  explicit MemoryReader(UniqueFd file) : file_(std::move(file)) {}
+  UniqueFd file_;
+};
+
 /// The unit of ProcStat's times.
 double ticks_to_seconds(std::uint64_t ticks);
 /// CPU seconds (user + system) of the process so far.

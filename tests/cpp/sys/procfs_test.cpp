@@ -170,6 +170,27 @@ TEST(ChildSubreaper, AdoptsTheOrphansOfItsDescendants) {
   EXPECT_EQ(reaper.reap(), 0);
 }
 
+TEST(MemoryReader, SeesWhatAProcessTakesForItself) {
+  const MemoryReader reader = MemoryReader::open(::getpid());
+  const auto before = reader.own_bytes();
+  ASSERT_TRUE(before);
+  constexpr std::size_t kSize = 64 << 20;
+  const std::vector<char> block(kSize, 'x');
+  const auto after = reader.own_bytes();
+  ASSERT_TRUE(after);
+  EXPECT_GE(*after - *before, static_cast<std::int64_t>(kSize * 9 / 10)) << block.size();
+}
+
+TEST(MemoryReader, ReadsNothingOfOneThatHasEnded) {
+  Child child([] { return 0; });
+  const MemoryReader reader = MemoryReader::open(child.pid());
+  ASSERT_TRUE(reader);
+  ASSERT_TRUE(child.wait_exited());
+  EXPECT_EQ(reader.own_bytes(), std::nullopt) << "a zombie's numbers are zeros";
+  EXPECT_FALSE(MemoryReader());
+  EXPECT_EQ(MemoryReader().own_bytes(), std::nullopt);
+}
+
 int oom_score_adj() {
   int value = -1;
   std::ifstream("/proc/self/oom_score_adj") >> value;

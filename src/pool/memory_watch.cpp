@@ -1,0 +1,85 @@
+// What: the workers' memory, read ten times a second while items are in flight, and whose death the kernel's oom_kill count explains. Part of
+// Engine::Impl (engine_impl.hpp); runs in the supervisor. An idle pool is not woken for it, and no item pays for it.
+#include <algorithm>
+
+#include "core/exit_cause.hpp"
+#include "pool/engine_impl.hpp"
+#include "sys/failpoint.hpp"
+#include "sys/pidfd.hpp"
+
+namespace holdfast::pool {
+
+namespace {
+constexpr Nanos kMemoryLook = std::chrono::milliseconds(100);
+
+bool was_sigkilled(bool status_known, int raw_status) {
+  return core::ending_of({.status_known = status_known, .raw_status = raw_status}) == core::Ending::sigkill;
+}
+
+/// Another one that has ended by a SIGKILL which the pool did not send, and whose end has not been looked at yet.
+bool awaits_explanation(const Worker& worker) {
+  if (worker.kill_cause != Cause::none || !worker.pidfd || !sys::pidfd_exited(worker.pidfd.get())) return false;
+  if (worker.status_known) return was_sigkilled(true, worker.raw_status);
+  const auto stat = sys::read_stat(worker.pid);
+  return stat && stat->state == 'Z' && was_sigkilled(true, stat->exit_code_raw);
+}
+}  // namespace
+
+void Engine::Impl::open_oom_counter() {
+  oom_counter = sys::OomCounter::open(sys::find_cgroup("memory"));
+  oom_account.write_off(oom_counter.read());
+}
+
+/// Its memory as it is born: called when its hello has come and when its pid is known, and does it when both are so. The hello comes before its
+/// initializer runs, so what that takes counts as its own.
+void Engine::Impl::begin_memory_watch(Worker& worker) {
+  if (worker.memory.reader || worker.life != Worker::Life::enrolled || worker.pid == 0 || !worker.pidfd) return;
+  worker.memory.reader = sys::MemoryReader::open(worker.pid);  // no descriptor left: then nothing is known of its memory
+  worker.memory.at_birth = worker.memory.reader.own_bytes().value_or(0);
+}
+
+/// Reads without the mutex, a few microseconds for each worker: nobody else frees what `watched` points to, for corpses are the supervisor's
+/// (do_chores), and a worker that another thread buries meanwhile becomes one of them.
+void Engine::Impl::look_at_memory(Lock& lock) {
+  if (scheduler.unsettled_in_all() == 0 || clock.now() < memory_look_at) return;
+  memory_look_at = clock.now() + kMemoryLook;
+  watched.clear();
+  for (const auto& [id, worker] : workers) {
+    if (worker->memory.reader) watched.push_back(worker.get());
+  }
+  lock.unlock();
+  const auto kills = oom_counter.read();
+  for (Worker* worker : watched) {
+    const auto bytes = worker->memory.reader.own_bytes();
+    if (bytes) worker->memory.reading = std::max<std::int64_t>(0, *bytes - worker->memory.at_birth);
+  }
+  HF_FAILPOINT(parent_memory_read);
+  lock.lock();
+  for (Worker* worker : watched) {
+    worker->memory.last = worker->memory.reading;
+    worker->memory.peak = std::max(worker->memory.peak, worker->memory.last);
+  }
+  oom_account.look(kills, clock.now());
+}
+
+/// Something is in flight again: whom the kernel has killed until now, none of them was at work for this pool. By the thread that has submitted:
+/// the supervisor may come so late that it finds the first death there already.
+void Engine::Impl::end_memory_rest() {
+  if (memory_look_at != kRested || scheduler.unsettled_in_all() == 0) return;
+  memory_look_at = clock.now();
+  oom_account.write_off(oom_counter.read());
+}
+
+/// Whether a rise of the kernel's count is this death's. Asked once for each death, for it uses the rise up.
+bool Engine::Impl::killed_for_memory(const Worker& worker) {
+  if (worker.kill_cause != Cause::none || !was_sigkilled(worker.status_known, worker.raw_status)) return false;
+  oom_account.look(oom_counter.read(), clock.now());
+  if (oom_account.unclaimed() == 0) return false;
+  std::vector<std::int64_t> others;
+  for (const auto& [id, other] : workers) {
+    if (other.get() != &worker && awaits_explanation(*other)) others.push_back(other->memory.last);
+  }
+  return oom_account.claim(worker.memory.last, others);
+}
+
+}  // namespace holdfast::pool
