@@ -1,4 +1,4 @@
-# What: how every target of ours is compiled: C++20, position independent, warnings, sanitizers, ccache where it is found.
+# What: how every target of ours is compiled: C++20, position independent, warnings, sanitizers, link-time optimisation, ccache where it is found.
 # Defines hf_compile_options(<target>) and hf_optional_subdirectory(<dir>).
 
 if(PROJECT_IS_TOP_LEVEL)
@@ -23,12 +23,25 @@ if(HOLDFAST_SANITIZE)
   endif()
 endif()
 
+if(HOLDFAST_LTO)
+  include(CheckIPOSupported)
+  check_ipo_supported(RESULT HF_LTO_WORKS OUTPUT HF_LTO_WHY LANGUAGES CXX)
+  if(NOT HF_LTO_WORKS)
+    message(WARNING "HOLDFAST_LTO is on, and this compiler cannot: it is built without. ${HF_LTO_WHY}")
+  endif()
+endif()
+
 function(hf_compile_options target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(${target} PRIVATE -Wno-restrict)  # false alarms on "text" + std::string at -O3 (GCC bug 105651)
+  endif()
+  if(HOLDFAST_LTO AND HF_LTO_WORKS)
+    # Hidden: another module could put its own in the place of a visible function, which therefore cannot be inlined.
+    set_target_properties(${target} PROPERTIES INTERPROCEDURAL_OPTIMIZATION ON
+      CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   endif()
   if(HOLDFAST_WERROR)
     target_compile_options(${target} PRIVATE -Werror)

@@ -126,6 +126,7 @@ Result<LentArgument> WorkerBuffers::argument(const ring::PayloadRef& payload) {
 
 bool WorkerBuffers::end_loan() {
   if (const BufferId lost = std::exchange(lost_item_, 0); lost != 0) return lost_.erase(lost) != 0;
+  if (lent_ == nullptr) return false;  // only this thread sets it; the lock is for one that forks and reads it
   const std::lock_guard guard(registry().mutex);
   const bool kept = has_views();  // no view can be made of another now, but by a thread that has one
   const std::shared_ptr<ring::SharedBuffer> lent = std::move(lent_);
