@@ -26,12 +26,16 @@
 namespace holdfast {
 
 struct PoolOptions {
-  std::uint32_t workers = 0;  // 0 = the CPUs this process may use
+  std::uint32_t workers = 0;  // 0 = the CPUs this process may use: affinity, and the quota of its cgroup
   Initializer initializer;
-  Policies policies;                                                   // of every job that brings none of its own
-  std::uint64_t max_chunks_per_worker = 0;                             // then the worker is replaced; 0 = never
-  std::uint32_t max_restarts = 10;                                     // failed starts in a row, then the pool is broken
-  std::uint64_t max_deaths = 0;                                        // deaths under items in all, then the pool is aborted; 0 = no limit
+  Policies policies;                        // of every job that brings none of its own
+  std::uint64_t max_chunks_per_worker = 0;  // then the worker is replaced; 0 = never
+  std::uint32_t max_restarts = 10;          // failed starts in a row, then the pool is broken
+  std::uint64_t max_deaths = 0;             // deaths under items in all, then the pool is aborted; 0 = no limit
+  // One worker's own memory, bytes, read ten times a second while items run; 0 = no limit. Beyond the first it is killed (Cause::memory_limit);
+  // beyond the second, which must be less, it leaves after the item that it runs, and another takes its place.
+  std::int64_t memory_limit = 0;
+  std::int64_t max_memory_per_worker = 0;
   std::chrono::nanoseconds grace = std::chrono::seconds(5);            // from asking a worker to stop to SIGKILL
   std::chrono::nanoseconds start_deadline = std::chrono::seconds(60);  // from asking for a worker to its hello; then that start failed
   std::chrono::nanoseconds leave_limit = std::chrono::seconds(60);     // from a leaving worker's last item to its end; then SIGKILL

@@ -15,6 +15,7 @@
 #include "raised.hpp"
 #include "reports.hpp"
 #include "submit.hpp"
+#include "sys/cgroup.hpp"
 #include "waits.hpp"
 
 namespace holdfast::python {
@@ -27,17 +28,17 @@ PyObject* none_or_error(const Status& status) { return status ? Py_NewRef(Py_Non
 Nanos from_seconds(double seconds) { return Nanos(static_cast<std::int64_t>(seconds * 1e9)); }
 
 PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"workers",        "max_chunks_per_worker", "max_restarts",  "max_deaths",
-                                "grace",          "start_deadline",        "kill_children", "main_by_value",
-                                "shared_results", "shared_memory_limit",   "types",         nullptr};
+  static const char* names[] = {"workers",        "max_chunks_per_worker", "max_restarts",  "max_deaths",     "grace",
+                                "start_deadline", "kill_children",         "main_by_value", "shared_results", "shared_memory_limit",
+                                "memory_limit",   "max_memory_per_child",  "types",         nullptr};
   unsigned int workers = 1, max_restarts = 10;
-  unsigned long long max_chunks = 0, max_deaths = 0, memory_limit = 0;
+  unsigned long long max_chunks = 0, max_deaths = 0, shared_limit = 0, memory_limit = 0, max_memory = 0;
   double grace = 5, start_deadline = 60;
   int kill_children = 0, main_by_value = 0, shared_results = 0;
   PyObject *result = nullptr, *map_result = nullptr, *iterator = nullptr, *unordered = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpppK(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts,
-                                   &max_deaths, &grace, &start_deadline, &kill_children, &main_by_value, &shared_results, &memory_limit,
-                                   &result, &map_result, &iterator, &unordered)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IKIKddpppKKK(OOOO):Core", const_cast<char**>(names), &workers, &max_chunks, &max_restarts,
+                                   &max_deaths, &grace, &start_deadline, &kill_children, &main_by_value, &shared_results, &shared_limit,
+                                   &memory_limit, &max_memory, &result, &map_result, &iterator, &unordered)) {
     return nullptr;
   }
   pool::EngineOptions options;
@@ -48,7 +49,9 @@ PyObject* core_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   options.grace = from_seconds(grace);
   options.start_deadline = from_seconds(start_deadline);
   options.kill_children_on_recycle = kill_children != 0;
-  const std::size_t limit = memory_limit == 0 ? SIZE_MAX : static_cast<std::size_t>(memory_limit);
+  options.memory_limit = static_cast<std::int64_t>(memory_limit);
+  options.max_memory_per_worker = static_cast<std::int64_t>(max_memory);
+  const std::size_t limit = shared_limit == 0 ? SIZE_MAX : static_cast<std::size_t>(shared_limit);
   options.keep_buffer_bytes = std::min(options.keep_buffer_bytes, limit);
   std::shared_ptr<pool::ViewBudget> views;
   if (shared_results != 0) views = std::make_shared<pool::ViewBudget>(limit);
@@ -301,6 +304,12 @@ PyObject* core_death_reports(PyObject* object, PyObject*) {
   return list;
 }
 
+PyObject* allowed_cpus(PyObject*, PyObject*) { return PyLong_FromUnsignedLong(sys::allowed_cpus()); }
+
+PyMethodDef functions[] = {
+    {"allowed_cpus", allowed_cpus, METH_NOARGS, "The processors that affinity and cgroup quota leave to this process."},
+    {nullptr, nullptr, 0, nullptr},
+};
 PyMethodDef core_methods[] = {
     {"launch_zygote", core_launch_zygote, METH_O, nullptr},
     {"start", core_start, METH_NOARGS, nullptr},
@@ -342,7 +351,7 @@ PyType_Spec core_spec = {"holdfast._core.Core", sizeof(CoreObject), 0, Py_TPFLAG
 
 bool add_pool(PyObject* module) {
   PyObject* core_type = PyType_FromSpec(&core_spec);
-  return core_type != nullptr && PyModule_AddObjectRef(module, "Core", core_type) == 0;
+  return core_type != nullptr && PyModule_AddFunctions(module, functions) == 0 && PyModule_AddObjectRef(module, "Core", core_type) == 0;
 }
 
 }  // namespace holdfast::python

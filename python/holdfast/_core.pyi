@@ -64,6 +64,8 @@ class IteratorBase:
 class Segment: ...  # a buffer
 
 # --- bind_pool.cpp, bind_submit.cpp ---
+def allowed_cpus() -> int: ...
+
 @final
 class Core:
     def __new__(
@@ -78,6 +80,8 @@ class Core:
         main_by_value: bool,
         shared_results: bool,
         shared_memory_limit: int,
+        memory_limit: int,
+        max_memory_per_child: int,
         types: tuple[type[AsyncResult], type[MapResult], type[IMapIterator], type[IMapUnorderedIterator]],
     ) -> Core: ...
     def launch_zygote(

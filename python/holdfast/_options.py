@@ -5,13 +5,24 @@ from __future__ import annotations
 import enum
 import math
 import numbers
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from . import _core
 
-__all__ = ["UNSET", "CallOptions", "OnFailure", "PoolOptions", "Retry", "Unset", "check_bytes", "check_seconds"]
+__all__ = [
+    "UNSET",
+    "CallOptions",
+    "OnFailure",
+    "PoolOptions",
+    "Retry",
+    "Unset",
+    "check_bytes",
+    "check_seconds",
+    "default_processes",
+]
 
 OnFailure = Literal["raise", "skip", "retry", "abort"]
 
@@ -73,6 +84,16 @@ def check_bytes(name: str, value: object) -> int:
 
 
 _BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTkmgt])?(i)?B)?")
+
+
+def default_processes() -> int:
+    """Count the processors that this process may use: by its affinity and by the quota of its cgroup (1.5 are two).
+
+    What the user has told Python (``-X cpu_count``, ``PYTHON_CPU_COUNT``; from 3.13 on) comes before both.
+    """
+    affinity = len(os.sched_getaffinity(0))
+    told: int = getattr(os, "process_cpu_count", lambda: None)() or affinity
+    return told if told != affinity else _core.allowed_cpus()
 
 
 @dataclass(frozen=True)
@@ -185,6 +206,8 @@ class PoolOptions:
     start_deadline: float = 60.0
     shared_results: bool = False
     shared_memory_limit: int | str | None = None
+    memory_limit: int | str | None = None
+    max_memory_per_child: int | str | None = None
 
     def __post_init__(self) -> None:
         """Check every field; the first two with the standard pool's words."""
@@ -204,14 +227,17 @@ class PoolOptions:
             _count("max_deaths", self.max_deaths, 1)
         if self.stall_warning is not None:
             _number("stall_warning", self.stall_warning, 0, _MAX_SECONDS, above=True)
-        if self.shared_memory_limit is not None:
-            check_bytes("shared_memory_limit", self.shared_memory_limit)
+        limits = {name: self.size_of(name) for name in ("shared_memory_limit", "memory_limit", "max_memory_per_child")}
+        if 0 < limits["memory_limit"] <= limits["max_memory_per_child"]:
+            raise ValueError(
+                f"max_memory_per_child must be less than memory_limit, not {self.max_memory_per_child!r} with a memory_limit of "
+                f"{self.memory_limit!r}: the worker would be killed before it could be replaced"
+            )
         for name in ("daemon", "kill_children", "recycle_after_async_exception", "shared_results"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
-    @property
-    def shared_memory_bytes(self) -> int:
-        """The limit in bytes, 0 = none."""
-        limit = self.shared_memory_limit
-        return 0 if limit is None else check_bytes("shared_memory_limit", limit)
+    def size_of(self, name: str) -> int:
+        """Return the limit *name* in bytes, 0 = none."""
+        limit = getattr(self, name)
+        return 0 if limit is None else check_bytes(name, limit)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 from . import _core, _errors, _services  # noqa: F401  # _errors: the news of a death must not wait for an import
 from ._handles import HandleList, WorkerHandle
-from ._options import CallOptions, OnFailure, PoolOptions, Retry, check_seconds
+from ._options import CallOptions, OnFailure, PoolOptions, Retry, check_seconds, default_processes
 from ._report import ExitReport
 from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 
@@ -47,7 +47,8 @@ class Pool(multiprocessing.pool.Pool):
     place, and everything else goes on.
 
     Args:
-        processes: Number of workers; default: as many as there are processors to use.
+        processes: Number of workers; default: as many as this process may use, by its affinity and its cgroup's quota (the
+            standard pool takes all of the machine's).
         initializer: Called in each worker before its first task. Workers whose initializer fails *max_restarts* times in a
             row break the pool (:class:`PoolBrokenError`).
         initargs: Its arguments.
@@ -80,6 +81,9 @@ class Pool(multiprocessing.pool.Pool):
         shared_memory_limit: Bytes, or a text like "2GiB": how much shared memory such views may hold at once, in all (a result beyond that
             is copied), and how much each worker's results, and all arguments, may keep for reuse. Default: no limit for views, 1 GiB
             for what is kept.
+        memory_limit: Bytes, or a text like "2GiB": a worker that has more of its own while a task runs is killed, and the task's outcome is
+            :class:`OutOfMemoryError`. Its own is what it has beyond its memory at birth, read ten times a second.
+        max_memory_per_child: The same, softly: a worker that has more leaves after its task, and a fresh one takes its place.
 
     Results are unpickled in this process, by the thread that asks for them. What that raises is a
     :class:`ResultDecodeError`; a result whose unpickling calls ``os._exit`` ends this process: nothing can stop it.
@@ -115,11 +119,13 @@ class Pool(multiprocessing.pool.Pool):
         start_deadline: float = 60.0,
         shared_results: bool = False,
         shared_memory_limit: int | str | None = None,
+        memory_limit: int | str | None = None,
+        max_memory_per_child: int | str | None = None,
     ) -> None:
         """See the class."""
         self._ctx = multiprocessing.get_context(context) if context is None or isinstance(context, str) else context
         if processes is None:
-            processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            processes = default_processes()
         self._options = PoolOptions(
             processes,
             maxtasksperchild,
@@ -133,6 +139,8 @@ class Pool(multiprocessing.pool.Pool):
             start_deadline,
             shared_results,
             shared_memory_limit,
+            memory_limit,
+            max_memory_per_child,
         )
         self._calls = CallOptions(on_death, on_error, on_timeout, retry, skip_value, task_timeout, soft_timeout, window)
         if initializer is not None and not callable(initializer):
@@ -156,7 +164,9 @@ class Pool(multiprocessing.pool.Pool):
             kill_children=options.kill_children,
             main_by_value=main_by_value,
             shared_results=options.shared_results,
-            shared_memory_limit=options.shared_memory_bytes,
+            shared_memory_limit=options.size_of("shared_memory_limit"),
+            memory_limit=options.size_of("memory_limit"),
+            max_memory_per_child=options.size_of("max_memory_per_child"),
             types=(AsyncResult, MapResult, IMapIterator, IMapUnorderedIterator),
         )
         base = _services.reserve_identities(options.processes)

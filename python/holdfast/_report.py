@@ -89,7 +89,7 @@ class ExitReport:
             "signal": f"crashed with {by}" + (" (core dumped)" if self.core_dumped else ""),
             "oom_killed": "was killed by the kernel for lack of memory (SIGKILL, and the oom_kill count rose)"
             + self._memory_words(),
-            "memory_limit": "was killed by the pool: it used more than memory_limit" + self._memory_words(),
+            "memory_limit": "was killed by the pool: it used more than memory_limit",
             "time_limit": "was killed by the pool: the task ran longer than task_timeout",
             "protocol_error": "was killed by the pool: it wrote nonsense into the shared memory, or ran another program",
             "failed_start": f"ended before its initializer was done ({by})",

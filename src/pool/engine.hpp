@@ -37,6 +37,9 @@ struct EngineOptions {
   // From the last item of a closed or recycled worker to its end (atexit functions, finalizers); then it is killed.
   Nanos leave_limit = std::chrono::seconds(60);
   bool kill_children_on_recycle = false;
+  // Of one worker's own memory, bytes (0 = none): beyond the first it is killed in the middle of an item, beyond the second it leaves after it.
+  std::int64_t memory_limit = 0;
+  std::int64_t max_memory_per_worker = 0;
   std::size_t keep_buffer_bytes = std::size_t{1} << 30;  // argument buffers kept for reuse
 };
 

@@ -235,6 +235,7 @@ struct Engine::Impl {
   static void begin_memory_watch(Worker& worker);
   void look_at_memory(Lock& lock);
   void end_memory_rest();
+  void hold_to_memory_limits(Worker& worker);
   bool killed_for_memory(const Worker& worker);
 
   // --- deaths.cpp ---

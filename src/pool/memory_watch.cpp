@@ -1,6 +1,9 @@
 // What: the workers' memory, read ten times a second while items are in flight, and whose death the kernel's oom_kill count explains. Part of
 // Engine::Impl (engine_impl.hpp); runs in the supervisor. An idle pool is not woken for it, and no item pays for it.
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string>
 
 #include "core/exit_cause.hpp"
 #include "pool/engine_impl.hpp"
@@ -11,6 +14,12 @@ namespace holdfast::pool {
 
 namespace {
 constexpr Nanos kMemoryLook = std::chrono::milliseconds(100);
+
+std::string size_text(std::int64_t bytes) {
+  std::array<char, 32> text{};
+  (void)std::snprintf(text.data(), text.size(), "%.1f MiB", static_cast<double>(bytes) / (1 << 20));  // longer than any number
+  return text.data();
+}
 
 bool was_sigkilled(bool status_known, int raw_status) {
   return core::ending_of({.status_known = status_known, .raw_status = raw_status}) == core::Ending::sigkill;
@@ -60,6 +69,29 @@ void Engine::Impl::look_at_memory(Lock& lock) {
     worker->memory.peak = std::max(worker->memory.peak, worker->memory.last);
   }
   oom_account.look(kills, clock.now());
+  if (options.memory_limit == 0 && options.max_memory_per_worker == 0) return;
+  for (Worker* worker : watched) {
+    if (worker->life == Worker::Life::ready && find_worker(worker->id) == worker) hold_to_memory_limits(*worker);
+  }
+}
+
+/// Over the hard limit in the middle of an item: killed. It is read once more before that, for the item which took the memory may be over by now, and
+/// the next one is innocent. Over the soft limit, or over the hard one with nothing to run: it leaves after its item, having run one at least,
+/// else a limit below what the initializer takes would be a storm of starts.
+void Engine::Impl::hold_to_memory_limits(Worker& worker) {
+  WorkerMemory& memory = worker.memory;
+  const bool too_much = options.memory_limit != 0 && memory.last > options.memory_limit;
+  if (too_much && worker.busy()) {
+    const auto bytes = memory.reader.own_bytes();
+    if (!bytes || *bytes - memory.at_birth <= options.memory_limit) return;
+    memory.last = *bytes - memory.at_birth;
+    memory.peak = std::max(memory.peak, memory.last);
+    worker.report.detail = size_text(memory.last) + " of its own, memory_limit is " + size_text(options.memory_limit);
+    kill_worker(worker, Cause::memory_limit);
+    return;
+  }
+  const bool grown = options.max_memory_per_worker != 0 && memory.last > options.max_memory_per_worker;
+  if ((too_much || grown) && worker.items_run != 0 && !worker.closing) ask_to_leave(worker, /*deliver=*/true);
 }
 
 /// Something is in flight again: whom the kernel has killed until now, none of them was at work for this pool. By the thread that has submitted:

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "pool/engine.hpp"
+#include "sys/cgroup.hpp"
 #include "sys/clock.hpp"
 #include "sys/failpoint.hpp"
 #include "sys/process.hpp"
@@ -38,6 +39,10 @@ std::optional<Error> check(const Handler& handler, const PoolOptions& options) {
   if (options.grace < Nanos{0}) return bad("options.grace: expected 0 or more");
   if (options.start_deadline <= Nanos{0}) return bad("options.start_deadline: expected more than 0");
   if (options.leave_limit < Nanos{0}) return bad("options.leave_limit: expected 0 or more");
+  if (options.memory_limit < 0) return bad("options.memory_limit: expected 0 (none) or more");
+  if (options.max_memory_per_worker < 0) return bad("options.max_memory_per_worker: expected 0 (none) or more");
+  if (options.memory_limit != 0 && options.max_memory_per_worker >= options.memory_limit)
+    return bad("options.max_memory_per_worker: expected less than memory_limit, which comes first otherwise");
   return check(options.policies, "Pool::open");
 }
 
@@ -110,14 +115,16 @@ void Pool::Impl::restart_zygotes() {
 
 Result<Pool> Pool::open(Handler handler, PoolOptions options) {
   if (auto bad = check(handler, options)) return *std::move(bad);
-  if (options.workers == 0) options.workers = sys::usable_cpus();
+  if (options.workers == 0) options.workers = sys::allowed_cpus();
   auto engine = pool::Engine::create({.workers = options.workers,
                                       .max_chunks_per_worker = options.max_chunks_per_worker,
                                       .max_restarts = options.max_restarts,
                                       .max_deaths = options.max_deaths,
                                       .grace = options.grace,
                                       .start_deadline = options.start_deadline,
-                                      .leave_limit = options.leave_limit});
+                                      .leave_limit = options.leave_limit,
+                                      .memory_limit = options.memory_limit,
+                                      .max_memory_per_worker = options.max_memory_per_worker});
   if (!engine) return std::move(engine).error();
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "sys/process.hpp"
 #include "sys/text_file.hpp"
 
 namespace holdfast::sys {
@@ -168,5 +170,12 @@ std::optional<double> cpu_quota(const CgroupPlace& cpu) {
   }
   return least;
 }
+
+std::uint32_t allowed_cpus(std::uint32_t affinity, std::optional<double> quota) {
+  const double most = std::max(1.0, std::ceil(quota.value_or(affinity)));
+  return most < affinity ? static_cast<std::uint32_t>(most) : affinity;
+}
+
+std::uint32_t allowed_cpus() { return allowed_cpus(usable_cpus(), cpu_quota(find_cgroup("cpu"))); }
 
 }  // namespace holdfast::sys

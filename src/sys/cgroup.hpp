@@ -46,4 +46,9 @@ class OomCounter {
 /// Processors that the quotas of `cpu` and of the cgroups above it allow: 1.5 = one and a half. nullopt: no quota.
 std::optional<double> cpu_quota(const CgroupPlace& cpu);
 
+/// The processors this process may use: its affinity, and no more than its quota, rounded up; at least 1.
+std::uint32_t allowed_cpus();
+/// The same from what is known of the two.
+std::uint32_t allowed_cpus(std::uint32_t affinity, std::optional<double> quota);
+
 }  // namespace holdfast::sys

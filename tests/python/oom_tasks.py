@@ -42,6 +42,23 @@ def take_slowly(mib):
     return len(blocks)
 
 
+KEPT = []
+
+
+def keep(mib):
+    """Takes so many MiB and does not give them back: a leak."""
+    KEPT.append(bytearray(mib * MIB))
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def take_and_wait(mib, go_on):
+    """Takes so many MiB, and waits for what nobody writes."""
+    block = bytearray(mib * MIB)
+    Path(go_on).read_text()
+    return len(block)
+
+
 def kill_own(number=signal.SIGKILL):
     """Somebody sends this worker a signal."""
     os.kill(os.getpid(), number)

@@ -195,7 +195,7 @@ def test_sizes_as_texts(text, size):
     """Powers of 1024 with an i, of 1000 without."""
     from holdfast._options import PoolOptions
 
-    assert PoolOptions(1, shared_memory_limit=text).shared_memory_bytes == size
+    assert PoolOptions(1, shared_memory_limit=text).size_of("shared_memory_limit") == size
 
 
 def test_shared_results_must_be_a_truth_value():

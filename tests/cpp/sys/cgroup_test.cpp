@@ -178,6 +178,16 @@ TEST_F(CpuQuota, OfVersion2IsTheLeastOnTheWayUp) {
   EXPECT_EQ(cpu_quota(find("cpu")), 1.5);
 }
 
+TEST(AllowedCpus, AreTheAffinitysWithinTheQuota) {
+  EXPECT_EQ(allowed_cpus(8, std::nullopt), 8U);
+  EXPECT_EQ(allowed_cpus(8, 2.0), 2U);
+  EXPECT_EQ(allowed_cpus(8, 1.5), 2U) << "half a processor is used by a second worker";
+  EXPECT_EQ(allowed_cpus(8, 0.1), 1U);
+  EXPECT_EQ(allowed_cpus(2, 64.0), 2U);
+  EXPECT_EQ(allowed_cpus(2, 1e30), 2U);
+  EXPECT_GE(allowed_cpus(), 1U);
+}
+
 TEST(CgroupHere, IsFoundAndCounts) {
   const OomCounter counted = OomCounter::open(find_cgroup("memory"));
   if (counted.source() == OomCounter::Source::none)
