@@ -307,6 +307,7 @@ void Engine::Impl::settle_unborn(Worker& worker) {
     return;
   }
   worker.life = Worker::Life::requested;
+  worker.memory = WorkerMemory{};
   if (worker.start_error.empty())
     worker.start_deadline = clock.now() + options.start_deadline;  // else its start has failed, and is told so
   if (worker.socket) epoll.remove(worker.socket.get());

@@ -39,11 +39,13 @@ void Engine::Impl::open_oom_counter() {
   oom_account.write_off(oom_counter.read());
 }
 
-/// Its memory as it is born: called when its hello has come and when its pid is known, and does it when both are so. The hello comes before its
-/// initializer runs, so what that takes counts as its own.
+/// Its memory as it is born: called when its hello has come, before its initializer has taken anything, and when the zygote has told its pid, in
+/// whichever order the two come. The pid of the hello is the worker's own word, so it counts only until the zygote's is there.
 void Engine::Impl::begin_memory_watch(Worker& worker) {
-  if (worker.memory.reader || worker.life != Worker::Life::enrolled || worker.pid == 0 || !worker.pidfd) return;
-  worker.memory.reader = sys::MemoryReader::open(worker.pid);  // no descriptor left: then nothing is known of its memory
+  const int pid = worker.pid != 0 ? worker.pid : worker.said_pid;
+  if (worker.life == Worker::Life::requested || worker.memory.pid == pid) return;
+  worker.memory.pid = pid;
+  worker.memory.reader = sys::MemoryReader::open(pid);  // no descriptor left: then nothing is known of its memory
   worker.memory.at_birth = worker.memory.reader.own_bytes().value_or(0);
 }
 

@@ -67,6 +67,7 @@ struct Line {
 
 /// A worker's own memory: what it has beyond what it was born with (a newborn fork of a large parent shows all of the parent's).
 struct WorkerMemory {
+  int pid = 0;                // whose
   sys::MemoryReader reader;   // from its hello on
   std::int64_t at_birth = 0;  // bytes
   std::int64_t reading = -1;  // the supervisor's, made without the mutex
