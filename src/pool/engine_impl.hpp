@@ -88,8 +88,9 @@ struct Engine::Impl {
   Stats counts;
   std::int64_t next_identity = 1;
 
-  bool drainer = false;                               // a user thread holds the drainer's role
-  ring::Spinner drainer_spinner{sys::usable_cpus()};  // whose the drainer's role is, his; without the mutex
+  bool drainer = false;  // a user thread holds the drainer's role
+  // Longer than a worker's: while a task that returns 1 MiB copies it, its caller had better not fall asleep.
+  ring::Spinner drainer_spinner{sys::usable_cpus(), 2 * ring::Spinner::kLongest};  // whose the drainer's role is, his; without the mutex
   const Job* drainer_job = nullptr;  // what it waits for, while it sleeps or spins; null while it is awake: it looks again by itself
   struct Sleeper {
     Waiter* waiter;

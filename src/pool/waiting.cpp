@@ -81,7 +81,7 @@ bool Engine::Impl::drainers_turn(Lock& lock, Job& job, const Ready& ready, Nanos
   // workers make no system call, and the rings (some thousand results deep) are emptied in one go after it.
   const bool napping = much_to_come;
   if (job.lazy() && scheduler.has_idle() && !scheduler.has_ready()) job.many()->window.starves();
-  const bool spun = !napping && rest > ring::Spinner::kLongest && spin_for_results(lock, job, seen);
+  const bool spun = !napping && rest > drainer_spinner.longest() && spin_for_results(lock, job, seen);
   if (!napping && !spun) bell.drainer_announce();
   if (!napping || !Ready::kSingleItems) {  // else what little there is by now can wait: the nap is short
     drain_ready();

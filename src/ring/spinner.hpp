@@ -31,8 +31,10 @@ class Spinner {
  public:
   static constexpr Nanos kLongest = std::chrono::microseconds(50);
 
-  /// `processors`: that this process may use. With one, whoever is waited for could not run meanwhile.
-  explicit Spinner(unsigned processors) : allowed_(processors > 1) {}
+  /// `processors`: that this process may use. With one, whoever is waited for could not run meanwhile. `longest`: of one spin.
+  explicit Spinner(unsigned processors, Nanos longest = kLongest) : allowed_(processors > 1), longest_(longest) {}
+
+  Nanos longest() const { return longest_; }
 
   /// Looks until `ready()` is true (then true), or it is time to sleep (false). `ready` must look with the order that its sleep would need.
   template <class Ready>
@@ -52,7 +54,7 @@ class Spinner {
         spin_pause();
       }
       const Time now = sys::now();
-      if (now - last > kPreempted || now - since >= kLongest) {
+      if (now - last > kPreempted || now - since >= longest_) {
         in_vain_ = std::clamp(in_vain_ * 2, 1, kMostSkipped);
         skip_ = in_vain_;
         return false;
@@ -67,6 +69,7 @@ class Spinner {
   static constexpr Nanos kPreempted = std::chrono::microseconds(20);
 
   bool allowed_;
+  Nanos longest_;
   int in_vain_ = 0;  // waits to be slept after the next spin in vain, halved
   int skip_ = 0;     // waits to be slept before the next spin
 };
