@@ -37,7 +37,8 @@ struct SchedulerConfig {
   std::uint32_t max_chunks_in_flight = 64;                // = number of chunk slots in the ring
   Nanos target_in_flight = std::chrono::milliseconds(2);  // how much work to have lying at a worker (prefetch)
   Nanos restart_backoff_initial = std::chrono::milliseconds(10);  // after a failed start; doubles, cap 1 s
-  std::uint64_t seed = 1;                                         // jitter
+  bool memory_gate = false;  // after a death by Cause::oom_killed fewer workers have work at once (memory_gate.hpp)
+  std::uint64_t seed = 1;    // jitter
 };
 
 struct JobSpec {

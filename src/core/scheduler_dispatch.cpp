@@ -35,6 +35,10 @@ void Scheduler::Impl::refresh(WorkerSlot& worker) {
 
 // Whose turn it is, then idle workers, then hungry ones: few chunks are spread wide, many are stacked deep.
 void Scheduler::Impl::dispatch(Time now) {
+  if (!gate.open()) {
+    gate.tick(config.workers, now);
+    if (!gate.open()) return dispatch_gated(now);
+  }
   while (any_ready()) {
     if (!in_turn(now)) {
       if (idle.empty() && hungry.empty()) return;
@@ -84,6 +88,27 @@ std::uint64_t Scheduler::Impl::chunk_length(const Job& job) const {
   const std::uint64_t share = (job.ready() + shares - 1) / shares;
   const std::uint64_t grain = ns(config.target_in_flight) / 8 / estimate_for(job);
   return std::min(length, std::max({share, grain, std::uint64_t{1}}));
+}
+
+/// Workers that hold something: what they have not begun they may begin at any moment.
+std::uint32_t Scheduler::Impl::working() const {
+  return static_cast<std::uint32_t>(std::count_if(workers.begin(), workers.end(), [](const auto& each) { return each.second.chunks > 0; }));
+}
+
+/// Memory has run out: fewer at once from here on. All finish what they run, and give back what they have not begun.
+void Scheduler::Impl::short_of_memory(const WorkerSlot& dead, std::uint32_t runs, Time now) {
+  gate.killed(working(), runs, now);
+  turn_of = nullptr;
+  for (auto& [id, worker] : workers) {
+    if (&worker != &dead && worker.state == WorkerState::busy) ask_back(worker, 0);
+  }
+}
+
+/// One chunk each for as many as the gate allows, nothing ahead, nothing stolen: what a worker has not begun should be free to go to whoever may
+/// work. What is held back comes up again when somebody finishes, or at the gate's next raise.
+void Scheduler::Impl::dispatch_gated(Time now) {
+  for (std::uint32_t busy = working(); any_ready() && !idle.empty() && busy < gate.allowed(); ++busy) send(next_idle(), now);
+  if (any_ready() && !idle.empty()) watch(gate.next_raise());
 }
 
 /// Whose ticket is the oldest. Only when there is any.

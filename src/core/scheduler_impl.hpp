@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/job_table.hpp"
+#include "core/memory_gate.hpp"
 #include "core/retry.hpp"
 #include "core/scheduler.hpp"
 #include "core/worker_slot.hpp"
@@ -51,6 +52,7 @@ struct Scheduler::Impl {
   Time turn_until{0};             // the turn's end, where others are idle
   std::uint32_t stealing = 0;     // workers asked on behalf of idle ones; answers are due
   Time next_scan{0};              // no search for somebody to steal from before
+  MemoryGate gate;
   std::vector<Action> actions;
   std::priority_queue<WaitingItem> waiting;
 
@@ -124,6 +126,9 @@ struct Scheduler::Impl {
   WorkerSlot& next_idle() const;
   bool in_turn(Time now) const;
   void send(WorkerSlot& worker, Time now);
+  std::uint32_t working() const;
+  void short_of_memory(const WorkerSlot& dead, std::uint32_t runs, Time now);
+  void dispatch_gated(Time now);
   std::uint32_t estimate_for(const Job& job) const;
   std::uint64_t chunk_length(const Job& job) const;
   void make_ready(Job& job, Run run);

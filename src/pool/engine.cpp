@@ -21,6 +21,7 @@ core::SchedulerConfig scheduler_config(const EngineOptions& options) {
   config.max_deaths = options.max_deaths;
   config.max_chunks_per_worker = options.max_chunks_per_worker;
   config.max_chunks_in_flight = ring::kChunkSlots * 3 / 4;  // the rest is for slots whose chunk was taken back (Worker::retired_slots)
+  config.memory_gate = true;
   config.seed = static_cast<std::uint64_t>(sys::now().count());
   return config;
 }

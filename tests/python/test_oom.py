@@ -158,3 +158,17 @@ with Pool(2) as pool:
 """,
     )
     assert lines == ["oom_killed killed_by_unknown"]
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_map_whose_items_fit_one_at_a_time_completes_under_retry(cgroup, workers):
+    """Eight items, each 60 % of the cgroup: after the first kills they run one after the other."""
+    lines = run(
+        cgroup,
+        f"""
+with Pool({workers}, on_death="retry") as pool:
+    print(pool.map(tasks.take_slowly, [120] * 8, chunksize=1) == [120] * 8)
+    print(pool._core.stats()["deaths"] <= 12)
+""",
+    )
+    assert lines == ["True", "True"]

@@ -35,6 +35,7 @@ Setup make_setup(std::uint64_t& dice) {
   config.seed = next_random(dice);
   setup.lazy_actions = (a >> 48) % 3 == 0;
   setup.stay_open = (a >> 52) % 2 == 0;
+  config.memory_gate = (a >> 56) % 2 == 0;
   return setup;
 }
 

@@ -237,7 +237,9 @@ void World::check_workers() {
     somebody_idle = somebody_idle || is_idle(worker);
   }
   if (model_.ended()) return;
-  if (somebody_idle && model_.queued > 0) fail("an item waits although a worker is idle");
+  // Behind a memory gate items may wait for those at work to finish; but never for nobody.
+  const bool somebody_works = std::any_of(workers_.begin(), workers_.end(), [](const WorkerModel& each) { return !each.chunks.empty(); });
+  if (somebody_idle && model_.queued > 0 && !(memory_was_short_ && somebody_works)) fail("an item waits although a worker is idle");
   const bool needed = !(model_.state == Model::PoolState::closed && model_.all_done());
   if (ticked_ && needed && workers_.size() < model_.workers_wanted && now_ >= model_.restart_at)
     fail("a worker is missing and none was started");
@@ -262,7 +264,7 @@ void World::check_worker(const WorkerModel& worker) {
 
 // Nobody sits idle beside a worker that has sat in one item for long with others behind it.
 void World::check_idle_hands(bool somebody_idle) {
-  if (!somebody_idle) return;
+  if (!somebody_idle || memory_was_short_) return;
   for (const WorkerModel& worker : workers_) {
     if (worker.kill_ordered || worker.stall_excused || now_ < worker.progress + scheduler_.stall_of(worker.id)) continue;
     bool unbegun = false;

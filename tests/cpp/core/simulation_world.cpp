@@ -314,6 +314,7 @@ void World::death_news(WorkerModel& seen) {
   } else if (dead.handed_in == 0 && !ours) {
     model_.died_without_work(!dead.chunks.empty(), now_);
   }
+  memory_was_short_ = memory_was_short_ || (setup_.config.memory_gate && dead.cause == Cause::oom_killed);
   call().worker_died(id, dead.cause, begun, now_);
 }
 

@@ -159,7 +159,8 @@ class World {
   std::vector<WorkerModel> workers_;  // those whose end the scheduler does not know yet
   std::vector<Action> actions_;
   Time now_{1000};
-  bool ticked_ = false;  // the present event is a tick
+  bool ticked_ = false;            // the present event is a tick
+  bool memory_was_short_ = false;  // a worker was killed for lack of memory, under a memory gate: idle ones may have to wait
   WorkerId last_worker_ = 0;
   ChunkId last_chunk_ = 0;
   std::uint64_t dice_ = 1;  // for races inside an event; a fixed sequence

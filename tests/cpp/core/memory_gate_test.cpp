@@ -1,0 +1,179 @@
+// Tests of core/memory_gate, and of the scheduler behind it: how many workers have work after a kill for lack of memory.
+#include "core/memory_gate.hpp"
+
+#include <gtest/gtest.h>
+
+#include "core/scheduled_pool.hpp"
+
+namespace holdfast::core {
+namespace {
+
+using std::chrono::seconds;
+using test::Kind;
+
+TEST(MemoryGate, IsOpenUntilTheFirstKill) {
+  MemoryGate gate;
+  EXPECT_TRUE(gate.open());
+  EXPECT_EQ(gate.next_raise(), kNever);
+  gate.tick(4, seconds(100));
+  EXPECT_TRUE(gate.open());
+}
+
+TEST(MemoryGate, HalvesWhatRanWithEachKill) {
+  MemoryGate gate;
+  gate.killed(8, 1, seconds(1));
+  EXPECT_EQ(gate.allowed(), 4U);
+  gate.killed(7, 1, seconds(1));  // the same burst
+  EXPECT_EQ(gate.allowed(), 2U);
+  gate.killed(6, 1, seconds(1));
+  gate.killed(5, 1, seconds(1));
+  EXPECT_EQ(gate.allowed(), 1U) << "one may always run";
+}
+
+TEST(MemoryGate, CountsFromThoseThatRanAndNotFromThoseThatMight) {
+  MemoryGate gate;
+  gate.killed(8, 1, seconds(1));
+  gate.killed(2, 1, seconds(2));
+  EXPECT_EQ(gate.allowed(), 1U);
+}
+
+// With three retries the fourth run of an item is alone, also of the largest pools.
+TEST(MemoryGate, LetsAnItemThatIsHitAgainAndAgainRunAlone) {
+  MemoryGate gate;
+  gate.killed(64, 1, seconds(1));
+  gate.killed(gate.allowed(), 2, seconds(2));
+  EXPECT_EQ(gate.allowed(), 8U);
+  gate.killed(gate.allowed(), 3, seconds(3));
+  EXPECT_EQ(gate.allowed(), 1U);
+  gate.killed(1, ~0U, seconds(4));
+  EXPECT_EQ(gate.allowed(), 1U);
+}
+
+TEST(MemoryGate, AddsOneAfterEachStretchWithoutAKill) {
+  MemoryGate gate;
+  gate.killed(6, 1, seconds(0));
+  EXPECT_EQ(gate.allowed(), 3U);
+  gate.tick(5, MemoryGate::kStretch - Nanos(1));
+  EXPECT_EQ(gate.allowed(), 3U);
+  gate.tick(5, MemoryGate::kStretch);
+  EXPECT_EQ(gate.allowed(), 4U);
+  EXPECT_EQ(gate.next_raise(), 2 * MemoryGate::kStretch);
+  gate.tick(5, 2 * MemoryGate::kStretch);
+  EXPECT_TRUE(gate.open()) << "all five may";
+  EXPECT_EQ(gate.next_raise(), kNever);
+}
+
+TEST(MemoryGate, WaitsTwiceAsLongAfterARaiseThatKilled) {
+  MemoryGate gate;
+  gate.killed(2, 1, seconds(0));
+  Nanos stretch = MemoryGate::kStretch;
+  Time now{0};
+  for (int i = 0; i < 10; ++i) {
+    now += stretch;
+    gate.tick(2, now - Nanos(1));
+    ASSERT_FALSE(gate.open()) << i;
+    gate.tick(2, now);
+    ASSERT_TRUE(gate.open()) << i;
+    gate.killed(2, 1, now + Nanos(1));
+    now += Nanos(1);
+    stretch = std::min(2 * stretch, MemoryGate::kLongestStretch);
+  }
+  gate.tick(2, now + stretch);
+  ASSERT_TRUE(gate.open());
+  gate.killed(2, 1, now + 3 * stretch);  // long after: another story
+  EXPECT_EQ(gate.next_raise(), now + 3 * stretch + MemoryGate::kStretch);
+}
+
+SchedulerConfig gated(std::uint32_t workers) {
+  SchedulerConfig config = test::config(workers);
+  config.memory_gate = true;
+  return config;
+}
+
+Policies retrying() {
+  Policies policies;
+  policies.on_death = OnFailure::retry;
+  return policies;
+}
+
+/// All that each worker was last sent has begun, item 0 of it.
+std::uint64_t at_work(const test::Pool& pool, std::size_t from) { return pool.sends() - from; }
+
+TEST(MemoryGateScheduler, GivesWorkToHalfOfThemAfterAKill) {
+  test::Pool pool(gated(4));
+  pool.ready_all();
+  pool.submit(8, 1, retrying());
+  ASSERT_GE(pool.sends(), 4U);
+  // What was sent ahead has not begun, and comes back.
+  for (std::size_t i = 0; i < 4; ++i) pool.begun[pool.sent(i).chunk] = 1;
+  const std::size_t before = pool.sends();
+  const Action victim = pool.sent(0);
+  pool.die(victim.worker, {{victim.chunk, 1}}, Cause::oom_killed);
+  pool.ready_all();
+  EXPECT_EQ(at_work(pool, before), 0U) << "three are still at it, two may";
+  pool.finish(pool.sent(1), 0);
+  EXPECT_EQ(at_work(pool, before), 0U);
+  pool.finish(pool.sent(2), 0);
+  ASSERT_EQ(at_work(pool, before), 1U);
+  EXPECT_EQ(pool.sent(before).first, victim.first) << "the lowest first: the one that was lost";
+}
+
+TEST(MemoryGateScheduler, OtherDeathsShutNothing) {
+  test::Pool pool(gated(2));
+  pool.ready_all();
+  pool.submit(2, 1, retrying());
+  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::killed_by_unknown);
+  pool.ready_all();
+  EXPECT_EQ(pool.sent(pool.sends() - 1).worker, pool.of(Kind::start_worker).back().worker) << "the replacement has it already";
+}
+
+// Every pair of items kills one of the two: one after the other they are all done, without a further kill.
+TEST(MemoryGateScheduler, CompletesAMapWhoseItemsFitOneAtATime) {
+  test::Pool pool(gated(2));
+  pool.ready_all();
+  const JobId job = pool.submit(6, 1, retrying());
+  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
+  pool.ready_all();
+  std::size_t next = pool.sends();
+  pool.finish(pool.sent(1), 0);
+  for (; pool.scheduler.unsettled(job) != 1; ++next) {
+    ASSERT_EQ(pool.sends(), next + 1) << "one at a time";
+    pool.finish(pool.sent(next), 0);
+  }
+  pool.finish(pool.sent(next), 0);
+  EXPECT_EQ(pool.scheduler.unsettled(job), 0U);
+  EXPECT_EQ(pool.scheduler.counters().retries, 1U);
+}
+
+TEST(MemoryGateScheduler, GoesOnBesideAWorkerThatIsStuck) {
+  test::Pool pool(gated(2));
+  pool.ready_all();
+  pool.submit(4, 1, retrying());
+  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
+  pool.ready_all();
+  const std::size_t before = pool.sends();
+  for (int i = 0; i < 1000 && pool.sends() == before; ++i) {
+    ASSERT_NE(pool.scheduler.next_deadline(), kNever) << "somebody must wake up for it";
+    pool.tick(std::max(pool.scheduler.next_deadline(), pool.now + Nanos(1)));
+  }
+  EXPECT_GT(pool.sends(), before);
+  EXPECT_LE(pool.now, seconds(1) + MemoryGate::kStretch + seconds(1));
+}
+
+TEST(MemoryGateScheduler, AnIdlePoolIsNotWokenForIt) {
+  test::Pool pool(gated(2));
+  pool.ready_all();
+  pool.submit(2, 1);
+  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
+  pool.ready_all();
+  pool.finish(pool.sent(1), 0);
+  if (pool.scheduler.next_deadline() != kNever) pool.tick(pool.scheduler.next_deadline());
+  EXPECT_EQ(pool.scheduler.next_deadline(), kNever);
+}
+
+}  // namespace
+}  // namespace holdfast::core
