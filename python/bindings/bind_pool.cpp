@@ -264,6 +264,21 @@ PyObject* core_worker_info(PyObject* object, PyObject* number) {
   return info ? worker_tuple(*info) : Py_NewRef(Py_None);
 }
 
+/// dump_stacks(timeout) -> [(pid, text)]
+PyObject* core_dump_stacks(PyObject* object, PyObject* timeout) {
+  Deadline deadline;
+  if (!deadline_from(timeout, deadline)) return nullptr;
+  pool::Engine& engine = *as_core(object)->engine;
+  pool::StacksRequest request = engine.ask_for_stacks();
+  const WaitEnd end = wait_loop(engine, deadline, Interrupt::nobody(), [&](Nanos slice) { return engine.wait_stacks(request, slice); });
+  if (end == WaitEnd::error) return nullptr;
+  engine.end_stacks(request);
+  return list_of(request.workers, [](const pool::StacksRequest::Asked& asked) {
+    PyObject* text = PyUnicode_DecodeUTF8(asked.text.data(), static_cast<Py_ssize_t>(asked.text.size()), "replace");
+    return text == nullptr ? nullptr : Py_BuildValue("(iN)", asked.pid, text);
+  });
+}
+
 PyObject* core_stats(PyObject* object, PyObject*) { return stats_dict(as_core(object)->engine->stats()); }
 
 /// A killed task as (function, call mode, argument payload), unpickled now; what cannot be is the exception that says why.
@@ -327,6 +342,7 @@ PyMethodDef core_methods[] = {
     {"broken", core_broken, METH_NOARGS, nullptr},
     {"workers", core_workers, METH_NOARGS, nullptr},
     {"worker_info", core_worker_info, METH_O, nullptr},
+    {"dump_stacks", core_dump_stacks, METH_O, nullptr},
     {"stats", core_stats, METH_NOARGS, nullptr},
     {"death_reports", core_death_reports, METH_NOARGS, nullptr},
     {"killed_items", core_killed_items, METH_NOARGS, nullptr},

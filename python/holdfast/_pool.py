@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 from . import _core, _errors, _services  # noqa: F401  # _errors: the news of a death must not wait for an import
 from ._handles import HandleList, WorkerHandle
 from ._options import CallOptions, OnFailure, PoolOptions, Retry, check_seconds, default_processes
-from ._report import ExitReport
+from ._questions import Questions
 from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 
 __all__ = ["CallKeywords", "Pool"]
@@ -40,7 +40,7 @@ class CallKeywords(TypedDict, total=False):
     window: int | None
 
 
-class Pool(multiprocessing.pool.Pool):
+class Pool(Questions, multiprocessing.pool.Pool):
     """A pool of worker processes that holds: ``multiprocessing.Pool``'s interface, and no call that waits for ever.
 
     A worker may be killed, crash, exit or hang: the task it was running gets that as its outcome, a new worker takes its
@@ -396,26 +396,6 @@ class Pool(multiprocessing.pool.Pool):
         iterator = self._core.lazy(self, func, iterable, _CALL_F_X, chunksize, unordered, self._policy_for(keywords))
         _services.start_uninterrupted(threading.Thread(target=iterator._feed.run, name="holdfast-feeder", daemon=True))
         return iterator
-
-    # --- questions --------------------------------------------------------------------------------------------------------
-
-    def get_killed_tasks(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """List ``(function, arguments)`` of every task that was lost to its worker's death or a time-out (no retry was left).
-
-        They are unpickled now, by this call. In place of what cannot be unpickled stands the exception that says why.
-        """
-        return [
-            (function, _services.arguments(mode, payload))
-            for function, mode, payload, _report in self._core.killed_items()
-        ]
-
-    def deaths(self) -> list[ExitReport]:
-        """List the reports of the workers that died under tasks, in order, also where the task was run again."""
-        return list(self._core.death_reports())
-
-    def stats(self) -> dict[str, int]:
-        """Return the pool's counters."""
-        return self._core.stats()
 
     # --- the end ----------------------------------------------------------------------------------------------------------
 

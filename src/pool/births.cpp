@@ -239,6 +239,7 @@ void Engine::Impl::on_worker_message(Worker& worker, const ring::Message& messag
       if (!drainer) drain_worker(worker);
       break;
     case ring::MessageType::stalled: on_worker_stalled(worker, message, fds); break;
+    case ring::MessageType::stacks_taken: on_stacks_taken(worker); break;
     case ring::MessageType::buffer_request: grant_result_buffer(worker, message.a); break;
     default: break;  // not on this route: check_message has refused it
   }

@@ -155,7 +155,18 @@ void Engine::Impl::abandon(Worker& worker) {
 
 void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
   if (worker.life == Worker::Life::dying) return;
-  if (worker.kill_cause == Cause::none) worker.kill_cause = cause;
+  const bool first = worker.kill_cause == Cause::none;
+  if (first && cause == Cause::time_limit && begin_last_look(worker)) {
+    worker.kill_cause = cause;
+    return;
+  }
+  if (first) worker.kill_cause = cause;
+  carry_out_kill(worker);
+}
+
+void Engine::Impl::carry_out_kill(Worker& worker) {
+  worker.look_until = kNever;
+  if (worker.life == Worker::Life::dying) return;  // of itself, while it was looked at
   worker.abandon_at = clock.now() + core::kAbandonAfter;
   if (!worker.pidfd) {  // not born yet: killed when `started` comes, given up at the deadline
     worker.start_deadline = std::min(worker.start_deadline, worker.abandon_at);

@@ -100,6 +100,17 @@ struct KilledItem {
   OutcomeKind outcome = OutcomeKind::died;  // what was settled: died, timed_out or skipped
 };
 
+/// A request to all workers to show where they are.
+struct StacksRequest {
+  struct Asked {
+    WorkerId worker = 0;
+    int pid = 0;
+    std::uint32_t number = 0;
+    std::string text;  // empty: not answered yet; at last the stacks of its threads, or "no stack: why"
+  };
+  std::vector<Asked> workers;
+};
+
 enum class EngineState : std::uint8_t { running, closed, terminated, aborted, broken };
 
 class Engine : public std::enable_shared_from_this<Engine> {
@@ -171,6 +182,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::optional<ExitReport> broken_report();
 
   // --- questions ---
+  /// Where the workers are now (Python pools): ask, wait_stacks() until all have answered, and then, or when enough time has passed, end_stacks(), which
+  /// gives a reason to those that have not. It disturbs nobody but for a signal.
+  StacksRequest ask_for_stacks();
+  Waited wait_stacks(StacksRequest& request, Nanos max_sleep);
+  void end_stacks(StacksRequest& request);
   std::vector<WorkerInfo> workers();                       // live ones, and the dead not yet replaced
   std::optional<WorkerInfo> worker_info(WorkerId worker);  // also of dead ones (the last 1,024)
   Stats stats();

@@ -230,6 +230,12 @@ struct Engine::Impl {
   void worker_ready(Worker& worker);
   // stalls.cpp
   void on_worker_stalled(const Worker& worker, const ring::Message& message, const std::vector<UniqueFd>& fds);
+  // stacks.cpp
+  std::uint32_t ask_for_stacks(Worker& worker, bool last);
+  void on_stacks_taken(Worker& worker);
+  bool begin_last_look(Worker& worker);
+  void end_last_look(Worker& worker);
+  std::optional<std::string> stacks_answer(const StacksRequest::Asked& asked);
 
   // --- memory_watch.cpp ---
   void open_oom_counter();
@@ -249,6 +255,7 @@ struct Engine::Impl {
   void check_after_eof(Worker& worker);
   void finish_worker(Worker& worker);  // reported and freed: `worker` is gone after this
   void kill_worker(Worker& worker, Cause cause);
+  void carry_out_kill(Worker& worker);
   static void ask_to_leave(Worker& worker, bool deliver);
   void condemn(Worker& worker, std::string detail);
   void abandon(Worker& worker);

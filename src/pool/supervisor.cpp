@@ -132,6 +132,8 @@ void Engine::Impl::handle_deadlines(Time now) {
     }
     if (worker.life == Worker::Life::dying) {
       if (worker.exited_deadline <= now || !launcher.connected()) bury(worker);
+    } else if (worker.look_until <= now) {
+      end_last_look(worker);
     } else if (worker.abandon_at <= now) {
       abandon(worker);
     } else if (worker.leave_deadline <= now) {

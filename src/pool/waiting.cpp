@@ -265,6 +265,20 @@ Waited Engine::wait_started(Nanos max_sleep) {
   });
 }
 
+Waited Engine::wait_stacks(StacksRequest& request, Nanos max_sleep) {
+  return impl_->wait_for_state(impl_->state_waiters, max_sleep, [&]() -> std::optional<Waited> {
+    bool all = true;
+    for (auto& asked : request.workers) {
+      if (!asked.text.empty()) continue;
+      if (auto answer = impl_->stacks_answer(asked))
+        asked.text = *std::move(answer);
+      else
+        all = false;
+    }
+    return all ? std::optional(Waited::ready) : std::nullopt;
+  });
+}
+
 Waited Engine::wait_ended(Nanos max_sleep) {
   return impl_->wait_for_state(impl_->state_waiters, max_sleep,
                                [&]() -> std::optional<Waited> { return impl_->ended ? std::optional(Waited::ready) : std::nullopt; });

@@ -118,13 +118,17 @@ class Worker {
   Cause stop_cause = Cause::none;  // the pool sent SIGTERM (terminate)
   Time requested_at{0};
   Time start_deadline = kNever;
-  Time evidence_at{0};            // first sign of its death
-  Time exited_deadline = kNever;  // dying: until when the zygote's word is waited for
-  Time eof_check_at = kNever;     // its socket ended: look then whether it is still our worker
-  Time leave_deadline = kNever;   // closed, with nothing left to run: gone by then, or killed
-  Time abandon_at = kNever;       // SIGKILL was sent: no sign of death by then = abandoned
-  bool orphaned = false;          // its zygote has died, and it has not been asked to leave for it
-  bool exit_told = false;         // the zygote's `exited` has come
+  Time evidence_at{0};                // first sign of its death
+  Time exited_deadline = kNever;      // dying: until when the zygote's word is waited for
+  Time eof_check_at = kNever;         // its socket ended: look then whether it is still our worker
+  Time leave_deadline = kNever;       // closed, with nothing left to run: gone by then, or killed
+  Time abandon_at = kNever;           // SIGKILL was sent: no sign of death by then = abandoned
+  Time look_until = kNever;           // to be killed for its time limit as soon as it has shown its stacks, and then at the latest
+  std::uint32_t stacks_asked = 0;     // number of the last request for its stacks,
+  std::uint32_t stacks_answered = 0;  // of the last one that it has answered,
+  std::string stacks;                 // and that answer, or why it could not be asked
+  bool orphaned = false;              // its zygote has died, and it has not been asked to leave for it
+  bool exit_told = false;             // the zygote's `exited` has come
   bool status_known = false;
   int raw_status = 0;
   bool oom_evidence = false;  // the kernel's count explains its SIGKILL (core/oom_account.hpp)
@@ -153,7 +157,7 @@ class Worker {
   /// When it is to be looked at, whatever happens.
   Time deadline() const {
     if (life == Life::dying) return exited_deadline;
-    return std::min({start_deadline, abandon_at, eof_check_at, leave_deadline});
+    return std::min({start_deadline, abandon_at, eof_check_at, leave_deadline, look_until});
   }
   std::size_t staged() const {
     std::size_t sum = 0;

@@ -193,9 +193,11 @@ class ParentChannel {
   Progress progress() const;  // what it says it is running; started = 0 when idle; consistent in itself. Any thread.
   /// The item has used up its soft time limit. Returns the signal that the worker wants for this, 0 = none: it will look by itself.
   int set_overdue(ChunkId chunk, std::uint32_t item, Nanos limit);
-  /// The signal by which the worker is asked for its stacks, 0 = it cannot be asked; `number` says which request the next one is.
+  /// The signal by which the worker is asked for its stacks, 0 = it cannot be asked; `number` (below 2^31) says which request the next one is. `last`: it
+  /// is to go no step further then, for it will be killed.
   int stacks_signal() const;
-  void want_stacks(std::uint32_t number);
+  void want_stacks(std::uint32_t number, bool last);
+  std::uint32_t stacks_taken() const;  // number of the last request that it says it has answered
   /// It says that the stacks are those of its crash.
   bool says_crashed() const;
   /// A copy of the stacks' text; without control characters, which a terminal would obey.
@@ -265,7 +267,11 @@ class WorkerChannel {
   std::span<const char> stacks_text() const;
   std::size_t stacks_offset() const;
   void set_stacks_signal(int signal);
-  std::uint32_t stacks_wanted() const;
+  struct StacksWanted {
+    std::uint32_t number = 0;
+    bool last = false;
+  };
+  StacksWanted stacks_wanted() const;
   std::uint32_t stacks_taken() const;
   void set_stacks_taken(std::uint32_t number);
   void set_crash_signal(int signal);

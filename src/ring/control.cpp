@@ -51,7 +51,7 @@ constexpr Row kRows[] = {
     {.type = MessageType::buffer_request, .route = Route::worker_to_pool, .a = kPositive},
     {.type = MessageType::paused, .route = Route::zygote_to_pool, .a = {.low = 0, .high = kLongestPause}},
     {.type = MessageType::stalled, .route = Route::worker_to_pool, .descriptors = 1, .a = kNatural},
-    {.type = MessageType::stacks_taken, .route = Route::worker_to_pool, .a = {.low = 1, .high = 0xffffffff}},
+    {.type = MessageType::stacks_taken, .route = Route::worker_to_pool, .a = {.low = 1, .high = 0x7fffffff}},
     {.type = MessageType::buffer,
      .route = Route::pool_to_worker,
      .descriptors = 1,

@@ -57,6 +57,8 @@ static_assert(sizeof(Word32) == 4 && sizeof(Word64) == 8);
 inline constexpr std::uint32_t kOrderClosed = 1;
 inline constexpr std::uint32_t kOrderCancelled = 2;
 inline constexpr std::uint32_t kOrderLeaving = 4;
+/// A bit of `stacks_wanted`: the worker will be killed then.
+inline constexpr std::uint32_t kLastLook = 1U << 31;
 
 /// What the worker is running. A seqlock: `version` is odd while the worker writes, so that a reader never pairs a new item with an
 /// old start time (a time limit would kill too early). Every store is a release, every load an acquire: no fence is needed.
@@ -85,7 +87,7 @@ struct ChannelPage {
   alignas(kCacheLine) Word64 task_tail;
   Word32 orders;
   OverdueWords overdue;
-  Word32 stacks_wanted;  // number of the last request
+  Word32 stacks_wanted;  // number of the last request, and kLastLook
   alignas(kCacheLine) Word64 result_head;
   alignas(kCacheLine) Word64 task_head;
   alignas(kCacheLine) Word64 result_tail;

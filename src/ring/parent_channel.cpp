@@ -372,7 +372,12 @@ int ParentChannel::stacks_signal() const {
   return signal >= SIGRTMIN && signal <= SIGRTMAX ? signal : 0;
 }
 
-void ParentChannel::want_stacks(std::uint32_t number) { impl_->page.stacks_wanted.store(number, std::memory_order_relaxed); }
+// seq_cst: see stack_report.cpp, on_request().
+void ParentChannel::want_stacks(std::uint32_t number, bool last) {
+  impl_->page.stacks_wanted.store(number | (last ? kLastLook : 0), std::memory_order_seq_cst);
+}
+// acquire: pairs with set_stacks_taken(), so the text is whole.
+std::uint32_t ParentChannel::stacks_taken() const { return impl_->page.stacks_taken.load(std::memory_order_acquire); }
 
 bool ParentChannel::says_crashed() const { return impl_->page.crash_signal.load(std::memory_order_relaxed) != 0; }
 

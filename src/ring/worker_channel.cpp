@@ -323,9 +323,12 @@ std::size_t WorkerChannel::stacks_offset() const { return impl_->stacks_at; }
 void WorkerChannel::set_stacks_signal(int signal) {
   impl_->page.stacks_signal.store(static_cast<std::uint32_t>(signal), std::memory_order_relaxed);
 }
-std::uint32_t WorkerChannel::stacks_wanted() const { return impl_->page.stacks_wanted.load(std::memory_order_relaxed); }
+WorkerChannel::StacksWanted WorkerChannel::stacks_wanted() const {
+  const std::uint32_t word = impl_->page.stacks_wanted.load(std::memory_order_seq_cst);  // see stack_report.cpp, on_request()
+  return {.number = word & ~kLastLook, .last = (word & kLastLook) != 0};
+}
 std::uint32_t WorkerChannel::stacks_taken() const { return impl_->page.stacks_taken.load(std::memory_order_relaxed); }
-void WorkerChannel::set_stacks_taken(std::uint32_t number) { impl_->page.stacks_taken.store(number, std::memory_order_relaxed); }
+void WorkerChannel::set_stacks_taken(std::uint32_t number) { impl_->page.stacks_taken.store(number, std::memory_order_release); }
 void WorkerChannel::set_crash_signal(int signal) {
   impl_->page.crash_signal.store(static_cast<std::uint32_t>(signal), std::memory_order_relaxed);
 }

@@ -60,42 +60,57 @@ bool handles(int signal, void (*handler)(int)) {
 }
 
 /// False: another thread is at it, or the segment cannot be reached any more.
-bool write_stacks(Place& here) {
-  // relaxed: nothing is handed over by it. Two at once would mix their texts; who comes second goes without.
-  if (here.writing.exchange(true, std::memory_order_relaxed)) return false;
-  const bool there = sys::is_file(here.segment, here.segment_file) &&
-                     sys::clear_and_seek(here.segment, here.channel->stacks_offset(), ring::kMaxStacksText);
-  if (there) here.write(here.request_signal);  // what does not fit is dropped: the segment cannot grow
-  here.writing.store(false, std::memory_order_relaxed);
-  return there;
+bool begin_writing(Place& here) {
+  // Two at once would mix their texts.
+  if (here.writing.exchange(true, std::memory_order_seq_cst)) return false;
+  if (sys::is_file(here.segment, here.segment_file) &&
+      sys::clear_and_seek(here.segment, here.channel->stacks_offset(), ring::kMaxStacksText)) {
+    return true;
+  }
+  here.writing.store(false, std::memory_order_seq_cst);
+  return false;
 }
 
-/// write_stacks(), as far as it comes.
+/// What does not fit is dropped: the segment cannot grow.
+bool write_stacks(Place& here) {
+  if (!begin_writing(here)) return false;
+  here.write(here.request_signal);
+  here.writing.store(false, std::memory_order_seq_cst);
+  return true;
+}
+
+/// The same, as far as it comes. Only who has begun to write may touch `way_out`.
 bool write_guarded(Place& here) {
-  bool written = true;
+  if (!begin_writing(here)) return false;
   if (sigsetjmp(here.way_out, /*savemask=*/1) == 0) {
     here.answering.store(gettid(), std::memory_order_relaxed);  // for a handler in this same thread
-    written = write_stacks(here);
-  } else {
-    here.writing.store(false, std::memory_order_relaxed);
+    here.write(here.request_signal);
   }
   here.answering.store(0, std::memory_order_relaxed);
-  return written;
+  here.writing.store(false, std::memory_order_seq_cst);
+  return true;
 }
 
+void send_answer(const Place& here, std::uint32_t number) {
+  ring::Message message;
+  message.type = ring::MessageType::stacks_taken;
+  message.worker = here.worker;
+  message.a = number;
+  if (sys::is_file(here.socket, here.socket_file)) sys::send_without_waiting(here.socket, std::as_bytes(std::span(&message, 1)));
+}
+
+// Two threads may be in it at once, each for a request: the second leaves its own to the first, which looks again when it is done. seq_cst on `writing`
+// and on the number: the second found `writing` set, after its number had been; so the first, which clears it and then looks, sees that number.
 void on_request(int) {
   Place& here = place();
   if (here.pid.load(std::memory_order_relaxed) != getpid()) return;
   const int error = errno;
-  const std::uint32_t wanted = here.channel->stacks_wanted();
-  // Two requests may have been answered at once: the text of an answer stays as it is.
-  if (wanted != here.channel->stacks_taken() && write_guarded(here)) {
-    here.channel->set_stacks_taken(wanted);
-    ring::Message message;
-    message.type = ring::MessageType::stacks_taken;
-    message.worker = here.worker;
-    message.a = wanted;
-    if (sys::is_file(here.socket, here.socket_file)) sys::send_without_waiting(here.socket, std::as_bytes(std::span(&message, 1)));
+  for (auto wanted = here.channel->stacks_wanted(); wanted.number != here.channel->stacks_taken(); wanted = here.channel->stacks_wanted()) {
+    if (!write_guarded(here)) break;
+    here.channel->set_stacks_taken(wanted.number);
+    send_answer(here, wanted.number);
+    // The signal may have ended a system call early, and the task would go on with that, to a result that is none.
+    if (wanted.last) (void)kill(getpid(), SIGSTOP);
   }
   errno = error;
 }

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import holdfast
+
 LIBC = ctypes.PyDLL(None)  # calls keep the GIL
 SMALL_STACK = 64 * 1024
 
@@ -126,8 +128,8 @@ def close_descriptors_and_crash(path):
     read_nothing()
 
 
-def spin_in_c():
-    """For seconds in C, with the GIL."""
+def sleep_with_the_gil():
+    """In C."""
     LIBC.sleep(60)
 
 
@@ -144,3 +146,60 @@ def stop_myself():
 def block_everything():
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     time.sleep(60)
+
+
+def answering_signal():
+    """The one that ours have taken: the highest real-time signal with a handler that is not Python's."""
+    status = Path("/proc/self/status").read_text()
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return max(number for number in range(35, 65) if caught >> (number - 1) & 1)
+
+
+def ignore_the_signal():
+    signal.signal(answering_signal(), signal.SIG_IGN)
+    time.sleep(60)
+
+
+def take_the_signal():
+    signal.signal(answering_signal(), lambda *_: None)
+    time.sleep(60)
+
+
+def with_threads(value):
+    """Threads come and go while somebody looks."""
+    thread = threading.Thread(target=same, args=(value,))
+    thread.start()
+    thread.join()
+    return value
+
+
+def pool_in_a_worker():
+    with holdfast.Pool(1) as pool:
+        pool.apply(same, (1,))
+        (text,) = pool.dump_stacks(30).values()
+        try:
+            pool.apply(read_nothing)
+        except holdfast.WorkerDiedError as error:
+            return text, error.worker_traceback
+
+
+def pool_without_signals():
+    """A program that uses every real-time signal."""
+    for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
+        signal.signal(number, signal.default_int_handler)
+    with holdfast.Pool(1, context="fork") as pool:
+        one = pool.apply(same, (1,))
+        (text,) = pool.dump_stacks(30).values()
+        return text, one
+
+
+def forge_stacks():
+    """What a task can write into the memory that it shares with the pool: nonsense in place of its stacks, after a crash that was none."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "memfd:holdfast-ring" in line:
+            begin, end = (int(number, 16) for number in line.split()[0].split("-"))
+    text = b"\xff" * (64 * 1024 - 3) + b"\x1b\n\x07"
+    ctypes.memmove(end - len(text), text, len(text))
+    ctypes.memmove(begin + 448 + 52, b"\x01\0\0\0", 4)  # ChannelPage::crash_signal
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGSEGV)

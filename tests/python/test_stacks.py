@@ -5,13 +5,15 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import stack_tasks as tasks
 
 import holdfast
-from holdfast import WorkerDiedError
+from conftest import eventually
+from holdfast import TaskTimeoutError, WorkerDiedError
 
 HERE = str(Path(__file__).parent)
 METHODS = ["fork", "forkserver", "spawn"]
@@ -163,3 +165,140 @@ def test_a_handler_of_the_programs_own_is_left_alone():
     with holdfast.Pool(1) as pool:
         error = death_of(pool, tasks.handle_crashes)
         assert (error.exitcode, error.worker_traceback) == (9, None)
+
+
+# --- time limits ------------------------------------------------------------------------------------------------------------
+
+
+def limit_of(pool, task, *arguments):
+    with pytest.raises(TaskTimeoutError) as caught:
+        pool.apply(task, arguments, task_timeout=0.3)
+    return caught.value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_task_over_its_time_tells_where(method, tmp_path):
+    """In C with the GIL, or waiting; the stack is that of the moment before the kill."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with holdfast.Pool(1, context=method) as pool:
+        error = limit_of(pool, tasks.sleep_with_the_gil)
+        assert "in sleep_with_the_gil" in error.worker_traceback
+        assert error.cause == "time_limit" and "stacks when its time was over" in str(error)
+        assert "in wait_at" in limit_of(pool, tasks.wait_at, fifo).worker_traceback
+        assert pool.apply(tasks.same, (1,)) == 1
+
+
+def test_a_stopped_worker_has_no_stack():
+    """It cannot show one, and is not waited for."""
+    with holdfast.Pool(1) as pool:
+        assert limit_of(pool, tasks.stop_myself).worker_traceback == "no stack: stopped"
+
+
+@pytest.mark.parametrize("task", [tasks.block_everything, tasks.ignore_the_signal, tasks.take_the_signal])
+def test_a_worker_that_does_not_answer(task):
+    """It is killed all the same, and says why there is none."""
+    with holdfast.Pool(1) as pool:
+        assert limit_of(pool, task).worker_traceback.startswith("no stack: it d")
+
+
+def test_no_signal_left():
+    """Then crashes and time limits go without."""
+    with holdfast.Pool(1, context="spawn", daemon=False) as pool:
+        outer = pool.apply(tasks.pool_without_signals)
+    assert outer == ("no stack: this worker cannot be asked (its program has no real-time signal left)", 1)
+
+
+# --- at any time ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dump_stacks(method, tmp_path):
+    """Of idle and busy workers, again and again; the task goes on."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with holdfast.Pool(2, context=method) as pool:
+        pids = {worker.pid for worker in pool._pool}
+        eventually(lambda: all("in _work" in text for text in pool.dump_stacks(30).values()), pool.dump_stacks)
+        for _ in range(3):
+            stacks = pool.dump_stacks(30)
+            assert stacks.keys() == pids and all("in _work" in text for text in stacks.values()), stacks
+        result = pool.apply_async(tasks.wait_at, (fifo,))
+        eventually(lambda: any("in wait_at" in text for text in pool.dump_stacks(30).values()), "no stack of the task")
+        fifo.write_bytes(b"")
+        assert result.get() == "done"
+        assert pids == {worker.pid for worker in pool._pool}
+
+
+def test_dump_stacks_of_workers_that_do_not_answer():
+    """It returns when its time is over, and says why of each."""
+    with holdfast.Pool(3) as pool:
+        for task in (tasks.stop_myself, tasks.block_everything):
+            pool.apply_async(task)
+        eventually(
+            lambda: (
+                sorted(text[:19] for text in pool.dump_stacks(0.2).values())[-2:]
+                == ["no stack: it did no", "no stack: stopped"]
+            ),
+            pool.dump_stacks,
+        )
+        pool.terminate(0)
+        assert pool.dump_stacks() == {}
+
+
+@pytest.mark.parametrize("task", [tasks.same, tasks.with_threads])
+def test_dump_stacks_while_all_is_busy(task):
+    """From several threads at once, and no worker or result is lost for it, not even where a stack is read while its thread ends."""
+    with holdfast.Pool(2) as pool:
+        eventually(lambda: all("in _work" in text for text in pool.dump_stacks(30).values()), pool.dump_stacks)
+        over = threading.Event()
+        texts = set()
+
+        def ask():
+            while not over.is_set():
+                texts.update(pool.dump_stacks(30).values())
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            assert pool.map(task, range(200)) == list(range(200))
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert not pool.deaths()
+        assert not {
+            text for text in texts if text.startswith("no stack: ") and not text.startswith("no stack: a thread")
+        }
+        assert any("in _work" in text for text in texts)
+
+
+def test_dump_stacks_in_a_pool_of_a_worker():
+    """Its workers have inherited the handlers of the one that forked them."""
+    with holdfast.Pool(1) as pool:
+        inner, traceback = pool.apply(tasks.pool_in_a_worker)
+        assert "in _work" in inner and "in read_nothing" in traceback
+        assert "in abort" in death_of(pool, tasks.abort).worker_traceback
+
+
+def test_dump_stacks_in_a_forked_child(pool):
+    """The workers are not its own."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if pool.dump_stacks() == {} else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("timeout, error", [(-1, ValueError), ("1", TypeError), (float("nan"), ValueError)])
+def test_bad_timeouts(pool, timeout, error):
+    """The argument is named."""
+    with pytest.raises(error, match="timeout must be"):
+        pool.dump_stacks(timeout)
+
+
+def test_a_worker_that_lies():
+    """Its text is bounded, and need be no text."""
+    with holdfast.Pool(1) as pool:
+        text = death_of(pool, tasks.forge_stacks).worker_traceback
+        assert text == "\ufffd" * (64 * 1024 - 3) + "?\n?"
+        assert pool.apply(tasks.same, (1,)) == 1

@@ -1,5 +1,6 @@
 // What: a channel's two rings used as they are meant to be: order, content, batches, wrap-around, full rings, the end. Both as two
 // threads on one mapping and as two processes.
+#include "ring/control.hpp"
 #include "ring/pair.hpp"
 #include "sys/memfd.hpp"
 
@@ -423,6 +424,38 @@ TEST_F(RingChannelAlone, NamesTheItemThatIsOverItsSoftLimitAndNoOther) {
     worker().set_soft_signal(nonsense);
     EXPECT_EQ(parent().set_overdue(7, 5, std::chrono::milliseconds(20)), 0) << nonsense;
   }
+}
+
+TEST_F(RingChannelAlone, ShowsTheWorkersStacksAsBoundedTextWithoutControlCharacters) {
+  const auto area = worker().stacks_text();
+  ASSERT_EQ(area.size(), kMaxStacksText);
+  EXPECT_EQ(parent().stacks_text(), "");
+  EXPECT_FALSE(parent().says_crashed());
+  char* text = const_cast<char*>(area.data());
+  std::memcpy(text, "a\tb\nc\x1b[0m\x7f\xff", 11);
+  EXPECT_EQ(parent().stacks_text(), "a\tb\nc?[0m?\xff");
+  std::memset(text, 'x', area.size());  // no end
+  EXPECT_EQ(parent().stacks_text(), std::string(kMaxStacksText, 'x'));
+  worker().set_crash_signal(SIGSEGV);
+  EXPECT_TRUE(parent().says_crashed());
+}
+
+TEST_F(RingChannelAlone, AsksForStacksByARealTimeSignalAndANumber) {
+  EXPECT_EQ(parent().stacks_signal(), 0);
+  for (const int nonsense : {SIGKILL, SIGSTOP, -1, SIGRTMAX + 1}) {
+    worker().set_stacks_signal(nonsense);
+    EXPECT_EQ(parent().stacks_signal(), 0) << nonsense;
+  }
+  worker().set_stacks_signal(SIGRTMIN + 5);
+  EXPECT_EQ(parent().stacks_signal(), SIGRTMIN + 5);
+  parent().want_stacks(7, /*last=*/false);
+  EXPECT_EQ(worker().stacks_wanted().number, 7u);
+  EXPECT_FALSE(worker().stacks_wanted().last);
+  parent().want_stacks(8, /*last=*/true);
+  EXPECT_EQ(worker().stacks_wanted().number, 8u);
+  EXPECT_TRUE(worker().stacks_wanted().last);
+  worker().set_stacks_taken(8);
+  EXPECT_EQ(parent().stacks_taken(), 8u);
 }
 
 TEST_F(RingChannelAlone, WaitsEndAtTheirTimeOut) {
