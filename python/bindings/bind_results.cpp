@@ -7,6 +7,7 @@
 //   3. Dropping a result never waits.
 //   4. Once its outcome is collected, a result without callbacks has no job any more: there is nothing left in it.
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <utility>
 #include <vector>
@@ -438,8 +439,12 @@ bool deadline_from(PyObject* timeout, Deadline& deadline) {
   }
   const double seconds = PyFloat_AsDouble(timeout);
   if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  if (std::isnan(seconds)) {
+    PyErr_SetString(PyExc_ValueError, "timeout must be a number of seconds or None, not nan");
+    return false;
+  }
   constexpr double kLong = 1e9;  // 31 years: more is for ever, and would overflow
-  if (!(seconds < kLong)) return true;
+  if (seconds >= kLong) return true;
   deadline = Deadline(Nanos(seconds > 0 ? static_cast<std::int64_t>(seconds * 1e9) : 0));
   return true;
 }

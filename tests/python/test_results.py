@@ -290,6 +290,8 @@ def test_get_and_wait_take_one_timeout(pool, method):
         wait(patience=1)
     with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not str"):
         wait("30")
+    with pytest.raises(ValueError, match="timeout must be a number of seconds or None, not nan"):
+        wait(float("nan"))
 
 
 def test_handles_tell_how_a_worker_ended(pool):
