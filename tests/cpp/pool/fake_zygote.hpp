@@ -40,6 +40,9 @@ class FakeZygote : public testing::Test {
     pid_ = fork();
     while (pid_ == 0) pause();
     (void)signal(SIGTERM, before);
+    if (tells_pid_at_once_) tell_pid();
+  }
+  void tell_pid() const {
     auto pidfd = sys::pidfd_open(pid_);
     ASSERT_TRUE(pidfd.ok());
     const int pass[] = {pidfd->get()};
@@ -96,6 +99,7 @@ class FakeZygote : public testing::Test {
   }
 
   EngineOptions options_{.workers = 1, .max_restarts = 100, .leave_limit = std::chrono::milliseconds(50)};
+  bool tells_pid_at_once_ = true;
   std::shared_ptr<Engine> engine_;
   UniqueFd line_;
   UniqueFd socket_;  // the worker's end of its own line

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "pool/bytes.hpp"
+#include "pool/fake_zygote.hpp"
 
 namespace holdfast {
 namespace {
@@ -48,6 +49,25 @@ TEST(PoolMemory, AnItemOverTheLimitIsKilledAndNoOther) {
   EXPECT_GT(outcomes[1].report->peak_memory_bytes, 64 * kMiB);
   EXPECT_NE(outcomes[1].report->detail.find("memory_limit is 64.0 MiB"), std::string::npos) << outcomes[1].report->detail;
   EXPECT_EQ(outcomes[2].kind, OutcomeKind::done);
+}
+
+// A worker's hello and ready travel on its own line, the pid on the zygote's: either may be first.
+class WorkerAheadOfItsZygote : public pool::test::FakeZygote {
+ protected:
+  WorkerAheadOfItsZygote() { tells_pid_at_once_ = false; }
+};
+
+TEST_F(WorkerAheadOfItsZygote, IsWatchedToo) {
+  enrol();
+  tell_pid();
+  pool::JobRequest request;
+  auto function = engine_->intern_function({});
+  ASSERT_TRUE(function.ok());
+  request.function = *function;
+  const std::byte item{7};
+  request.items.add({&item, 1});
+  ASSERT_TRUE(engine_->submit(std::move(request)).ok());
+  while (engine_->worker_info(worker_)->memory_bytes < 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 TEST(PoolMemory, NothingIsReadBeforeAnythingRuns) {
