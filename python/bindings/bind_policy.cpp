@@ -1,5 +1,6 @@
 // What: holdfast._core.Policy: policies that _options.py has checked, in the form the engine wants them; immutable.
 #include <cmath>
+#include <cstring>
 
 #include "bindings.hpp"
 #include "errors.hpp"
@@ -25,21 +26,41 @@ bool failure_from(const char* name, OnFailure& out) {
 /// 0 stays 0, which means none; anything above it is at least a nanosecond.
 Nanos seconds(double value) { return Nanos(static_cast<std::int64_t>(std::ceil(value * 1e9))); }
 
-/// Policy(on_death, on_error, on_timeout, max_retries, backoff, backoff_factor, backoff_max, jitter, then, task_timeout, soft_timeout, skip_value,
-/// window)
+/// The bits of Retry::on for a tuple of words: to_string(Cause)'s, and "raised"; an empty one means all.
+bool causes_from(PyObject* words, std::uint32_t& on) {
+  if (PyTuple_GET_SIZE(words) == 0) return true;
+  on = 0;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(words); ++i) {
+    const char* word = PyUnicode_AsUTF8(PyTuple_GET_ITEM(words, i));
+    if (word == nullptr) return false;
+    std::uint32_t found = std::strcmp(word, to_string(OutcomeKind::raised)) == 0 ? Retry::bit(Cause::none) : 0;
+    for (auto cause = static_cast<unsigned>(Cause::exit_code); cause <= static_cast<unsigned>(Cause::unknown_status); ++cause) {
+      if (std::strcmp(word, to_string(static_cast<Cause>(cause))) == 0) found = Retry::bit(static_cast<Cause>(cause));
+    }
+    if (found == 0) {
+      PyErr_Format(PyExc_ValueError, "unknown cause '%s'", word);
+      return false;
+    }
+    on |= found;
+  }
+  return true;
+}
+
+/// Policy(on_death, on_error, on_timeout, max_retries, backoff, backoff_factor, backoff_max, jitter, then, on, deadline, task_timeout, soft_timeout,
+/// skip_value, window)
 PyObject* policy_new(PyTypeObject* type, PyObject* args, PyObject*) {
   const char *on_death = nullptr, *on_error = nullptr, *on_timeout = nullptr, *then = nullptr;
   unsigned int max_retries = 0;
-  double backoff = 0, factor = 1, backoff_max = 0, jitter = 0, task_timeout = 0, soft_timeout = 0;
-  PyObject* skip_value = nullptr;
+  double backoff = 0, factor = 1, backoff_max = 0, jitter = 0, deadline = 0, task_timeout = 0, soft_timeout = 0;
+  PyObject *skip_value = nullptr, *on = nullptr;
   unsigned long long window = 0;
-  if (!PyArg_ParseTuple(args, "sssIddddsddOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max,
-                        &jitter, &then, &task_timeout, &soft_timeout, &skip_value, &window)) {
+  if (!PyArg_ParseTuple(args, "sssIddddsO!dddOK:Policy", &on_death, &on_error, &on_timeout, &max_retries, &backoff, &factor, &backoff_max,
+                        &jitter, &then, &PyTuple_Type, &on, &deadline, &task_timeout, &soft_timeout, &skip_value, &window)) {
     return nullptr;
   }
   Policies policies;
   if (!failure_from(on_death, policies.on_death) || !failure_from(on_error, policies.on_error) ||
-      !failure_from(on_timeout, policies.on_timeout) || !failure_from(then, policies.retry.then)) {
+      !failure_from(on_timeout, policies.on_timeout) || !failure_from(then, policies.retry.then) || !causes_from(on, policies.retry.on)) {
     return nullptr;
   }
   policies.retry.max_retries = max_retries;
@@ -47,6 +68,7 @@ PyObject* policy_new(PyTypeObject* type, PyObject* args, PyObject*) {
   policies.retry.backoff_factor = factor;
   policies.retry.backoff_max = seconds(backoff_max);
   policies.retry.jitter = jitter;
+  policies.retry.deadline = seconds(deadline);
   policies.task_timeout = seconds(task_timeout);
   policies.soft_timeout = seconds(soft_timeout);
   PolicyObject* self = allocate<PolicyObject>(type);

@@ -25,6 +25,8 @@ class Policy:
         backoff_max: float,
         jitter: float,
         then: str,
+        on: tuple[str, ...],
+        deadline: float,
         task_timeout: float,
         soft_timeout: float,
         skip_value: Any,

@@ -106,7 +106,10 @@ class Retry:
         backoff_factor: At least 1.
         backoff_max: No wait is longer than this, in seconds.
         jitter: 0 to 1: a wait w becomes something between w * (1 - jitter) and w * (1 + jitter).
-        then: "raise", "skip" or "abort".
+        then: "raise", "skip" or "abort": what becomes of a task that has no run left, or is not to be run again.
+        on: What is run again: causes of death as :class:`ExitReport` has them ("oom_killed", ...), "time_limit" for a task over its
+            time, "raised" for one that raised; one word or several. Default: all for which the policy says "retry".
+        deadline: No retry begins later than this many seconds after the task's first failure, its backoff counted in.
     """
 
     max_retries: int = 3
@@ -115,6 +118,8 @@ class Retry:
     backoff_max: float = 30.0
     jitter: float = 0.1
     then: Literal["raise", "skip", "abort"] = "raise"
+    on: str | tuple[str, ...] | None = None
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -124,6 +129,38 @@ class Retry:
         _number("Retry(backoff_max=...)", self.backoff_max, 0, _MAX_SECONDS)
         _number("Retry(jitter=...)", self.jitter, 0, 1)
         _choice("Retry(then=...)", self.then, ("raise", "skip", "abort"))
+        if self.on is not None:
+            if not isinstance(self.on, str | tuple | list | set | frozenset):
+                raise TypeError(f"Retry(on=...) must be a word or a tuple of words, not {type(self.on).__name__}")
+            for word in self.words():
+                if not isinstance(word, str):
+                    raise TypeError(f"Retry(on=...) must hold words, not {word!r}")
+                _choice("Retry(on=...)", word, _RETRIED)
+            if not isinstance(self.on, str):
+                object.__setattr__(self, "on", tuple(self.on))  # hashable, as the rest
+            if not self.words():
+                raise ValueError(
+                    "Retry(on=...) names nothing: to run nothing again, leave the policy at 'raise' or 'skip'"
+                )
+        if self.deadline is not None:
+            _number("Retry(deadline=...)", self.deadline, 0, _MAX_SECONDS, above=True)
+
+    def words(self) -> tuple[str, ...]:
+        """List what *on* names; () = everything."""
+        return () if self.on is None else (self.on,) if isinstance(self.on, str) else tuple(self.on)
+
+
+_RETRIED: Final = (
+    "exit_code",
+    "signal",
+    "oom_killed",
+    "memory_limit",
+    "time_limit",
+    "protocol_error",
+    "killed_by_unknown",
+    "unknown_status",
+    "raised",
+)
 
 
 @dataclass(frozen=True)
@@ -171,6 +208,8 @@ class CallOptions:
             float(retry.backoff_max),
             float(retry.jitter),
             retry.then,
+            retry.words(),
+            float(retry.deadline or 0.0),
             float(self.task_timeout or 0.0),
             float(self.soft_timeout or 0.0),
             self.skip_value,

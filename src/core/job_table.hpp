@@ -26,6 +26,7 @@ namespace holdfast::core {
 struct ItemNote {
   std::uint32_t runs = 0;  // runs used
   bool waiting = false;    // in the backoff of its retry
+  Time first_failure{0};
 };
 
 /// What only unusual jobs need; made when first needed.

@@ -19,6 +19,14 @@ OnFailure policy_for(FailureKind failure, const Policies& policies) {
   return OnFailure::raise;
 }
 
+bool run_is_left(const Retry& retry, std::uint32_t runs, Cause cause, Nanos since_first) {
+  if (runs > retry.max_retries || (retry.on & Retry::bit(cause)) == 0) return false;
+  if (retry.deadline <= Nanos{0}) return true;
+  Retry plain = retry;
+  plain.jitter = 0;
+  return since_first < retry.deadline && backoff(plain, runs, 0) < retry.deadline - since_first;
+}
+
 // Rows: the policy. Columns: a run is left; none is left and `then` is raise, skip, retry, abort. `then = retry` means nothing
 // (there is no retry left): it is taken as raise, so that no number of mistakes makes an item run for ever.
 // clang-format off
@@ -33,9 +41,9 @@ constexpr std::array<std::array<Fate, 5>, 4> kFates{{
 
 }  // namespace
 
-Fate decide(FailureKind failure, const Policies& policies, std::uint32_t runs) {
+Fate decide(FailureKind failure, const Policies& policies, std::uint32_t runs, Cause cause, Nanos since_first) {
   const OnFailure policy = policy_for(failure, policies);
-  const bool run_left = runs <= policies.retry.max_retries;
+  const bool run_left = policy == OnFailure::retry && run_is_left(policies.retry, runs, cause, since_first);
   const std::size_t column = run_left ? 0 : 1 + static_cast<std::size_t>(policies.retry.then);
   return kFates[static_cast<std::size_t>(policy)][column];
 }

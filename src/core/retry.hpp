@@ -15,8 +15,9 @@ inline constexpr int kFailureKinds = 3;
 /// What becomes of an item that has failed. The names are those of OnFailure; here `retry` means: a run is left, use it.
 enum class Fate : std::uint8_t { raise, skip, retry, abort };
 
-/// `runs` = runs used so far, the failed one included (>= 1).
-Fate decide(FailureKind failure, const Policies& policies, std::uint32_t runs);
+/// `runs` = runs used so far, the failed one included (>= 1). `cause` = of a death or time-out; none for an exception. `since_first` = how long ago
+/// the item failed for the first time.
+Fate decide(FailureKind failure, const Policies& policies, std::uint32_t runs, Cause cause = Cause::none, Nanos since_first = Nanos{0});
 
 /// Wait before retry number `retry` (1 = the first). `random` is any 64 bits; the same bits give the same wait.
 /// Never negative, never above backoff_max * (1 + jitter), whatever the numbers in `policy` are (NaN and below-1 factors included).

@@ -117,6 +117,7 @@ struct Scheduler::Impl {
   Verdict items_finished(WorkerId id, ChunkId chunk_id, std::uint32_t first, std::uint32_t items, bool raised, Nanos run_time, Time now);
   Verdict judge(Job& job, Run run, bool raised, Time now);
   void learn(Job& job, Nanos run_time);
+  static Nanos since_first_failure(const Job& job, ItemIndex item, Time now);
   void run_again(Job& job, ItemIndex item, std::uint32_t runs, Time now);
 
   // scheduler_dispatch.cpp

@@ -259,6 +259,12 @@ void Scheduler::Impl::learn(Job& job, Nanos run_time) {
   mix(estimate_ns, 16);
 }
 
+Nanos Scheduler::Impl::since_first_failure(const Job& job, ItemIndex item, Time now) {
+  if (!job.rare) return Nanos{0};
+  const auto note = job.rare->notes.find(item);
+  return note == job.rare->notes.end() ? Nanos{0} : now - note->second.first_failure;
+}
+
 // A run of more than one item is done, not raised.
 Verdict Scheduler::Impl::judge(Job& job, Run run, bool raised, Time now) {
   const ItemIndex item = run.first;
@@ -266,7 +272,7 @@ Verdict Scheduler::Impl::judge(Job& job, Run run, bool raised, Time now) {
   bool abort = false;
   if (raised) {
     const std::uint32_t runs = job.runs(item) + 1;
-    switch (decide(FailureKind::raised, policies[job.policy], runs)) {
+    switch (decide(FailureKind::raised, policies[job.policy], runs, Cause::none, since_first_failure(job, item, now))) {
       case Fate::raise: break;
       case Fate::skip: verdict = Verdict::settle_skipped; break;
       case Fate::abort: abort = true; break;
@@ -297,7 +303,8 @@ void Scheduler::Impl::item_lost(Job& job, ItemIndex item, Cause cause, WorkerId 
   const std::uint32_t runs = job.runs(item) + 1;
   const bool too_many = config.max_deaths != 0 && count.deaths_under_items >= config.max_deaths;
   const OutcomeKind failure = timed_out ? OutcomeKind::timed_out : OutcomeKind::died;
-  Fate fate = decide(timed_out ? FailureKind::timed_out : FailureKind::died, policies[job.policy], runs);
+  Fate fate = decide(timed_out ? FailureKind::timed_out : FailureKind::died, policies[job.policy], runs, cause,
+                     since_first_failure(job, item, now));
   if (too_many && fate != Fate::skip) fate = Fate::abort;
   if (killed_to_cancel || (fate == Fate::retry && job.cancelled(item))) {
     settle_run(job, {item, item + 1}, OutcomeKind::cancelled);
@@ -317,7 +324,10 @@ void Scheduler::Impl::item_lost(Job& job, ItemIndex item, Cause cause, WorkerId 
 void Scheduler::Impl::run_again(Job& job, ItemIndex item, std::uint32_t runs, Time now) {
   ++count.retries;
   const Nanos wait = backoff(policies[job.policy].retry, runs, next_random(random));
-  job.need_rare().notes[item] = {runs, wait > Nanos{0}};
+  ItemNote& note = job.need_rare().notes[item];
+  if (note.runs == 0) note.first_failure = now;
+  note.runs = runs;
+  note.waiting = wait > Nanos{0};
   if (wait > Nanos{0}) {
     waiting.push({after(now, wait), next_wait++, job.id, item});
   } else {

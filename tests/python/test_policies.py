@@ -102,6 +102,41 @@ def test_retry_waits_between_runs(tmp_path):
         assert time.monotonic() - begun >= 0.3
 
 
+@pytest.mark.parametrize(
+    "how, cause", [("os._exit", "exit_code"), ("abort", "signal"), ("SIGKILL", "killed_by_unknown")]
+)
+def test_retry_on_causes(how, cause):
+    """Only what is named is run again; the rest is as `then` says at once."""
+    every = {"exit_code", "signal", "killed_by_unknown"}
+    with holdfast.Pool(1, on_death="retry") as pool:
+        for on, attempts in ((cause, 2), (tuple(every), 2), (tuple(every - {cause}), 1), ("raised", 1)):
+            with pytest.raises(WorkerDiedError) as caught:
+                pool.apply(tasks.die_by, (how,), retry=Retry(max_retries=1, on=on))
+            assert (caught.value.cause, caught.value.attempts) == (cause, attempts)
+        assert pool.apply(tasks.die_by, (how,), retry=Retry(on="time_limit", then="skip"), skip_value=7) == 7
+
+
+def test_retry_on_exceptions_or_time_limits(tmp_path):
+    """The word for an exception is "raised", for a task over its time "time_limit"."""
+    with holdfast.Pool(1, on_error="retry", on_timeout="retry") as pool:
+        assert pool.apply(tasks.raise_until, ((str(tmp_path / "a"), 1),), retry=Retry(on="raised")) == 2
+        with pytest.raises(OSError, match="run 1"):
+            pool.apply(tasks.raise_until, ((str(tmp_path / "b"), 1),), retry=Retry(on="time_limit"))
+        for on, attempts in (("time_limit", 2), ("raised", 1)):
+            with pytest.raises(TaskTimeoutError) as caught:
+                pool.apply(time.sleep, (60,), task_timeout=0.1, retry=Retry(max_retries=1, on=on))
+            assert caught.value.attempts == attempts
+
+
+def test_retry_deadline(tmp_path):
+    """A retry that would begin after it is not made."""
+    with holdfast.Pool(1, on_error="retry") as pool:
+        with pytest.raises(OSError, match="run 1"):
+            pool.apply(tasks.raise_until, ((str(tmp_path / "a"), 9),), retry=Retry(9, backoff=20, deadline=10))
+        with pytest.raises(OSError, match="run 10"):
+            pool.apply(tasks.raise_until, ((str(tmp_path / "b"), 99),), retry=Retry(9, deadline=600))
+
+
 def test_on_error_skip_and_retry(pool, tmp_path):
     """The same policies for tasks that raise."""
     assert pool.map(tasks.fail_on_three, range(5), on_error="skip", skip_value="x") == [0, 1, 2, "x", 4]
@@ -263,6 +298,12 @@ def test_bad_keywords_are_named(keywords, error, words):
         ({"backoff_factor": 0.5}, "backoff_factor"),
         ({"jitter": 2}, "jitter"),
         ({"then": "retry"}, "then"),
+        ({"on": "no_such"}, r"Retry\(on=\.\.\.\) must be one of 'exit_code'"),
+        ({"on": ("signal", 3)}, r"Retry\(on=\.\.\.\) must hold words, not 3"),
+        ({"on": 3}, r"Retry\(on=\.\.\.\) must be a word"),
+        ({"on": ()}, r"Retry\(on=\.\.\.\) names nothing"),
+        ({"deadline": 0}, r"Retry\(deadline=\.\.\.\)"),
+        ({"deadline": "1"}, r"Retry\(deadline=\.\.\.\)"),
     ],
 )
 def test_bad_retry_fields_are_named(keywords, words):

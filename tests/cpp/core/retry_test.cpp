@@ -46,6 +46,37 @@ TEST(RetryDecide, LooksOnlyAtThePolicyOfItsOwnKindOfFailure) {
   EXPECT_EQ(decide(FailureKind::timed_out, policies, 1), Fate::raise);
 }
 
+TEST(RetryDecide, RunsAgainOnlyWhatItsCausesName) {
+  Policies policies = with(FailureKind::died, OnFailure::retry);
+  policies.on_error = policies.on_timeout = OnFailure::retry;
+  policies.retry.then = OnFailure::skip;
+  policies.retry.on = Retry::bit(Cause::oom_killed) | Retry::bit(Cause::none);
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::oom_killed), Fate::retry);
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::signal), Fate::skip);
+  EXPECT_EQ(decide(FailureKind::timed_out, policies, 1, Cause::time_limit), Fate::skip);
+  EXPECT_EQ(decide(FailureKind::raised, policies, 1), Fate::retry);
+  policies.retry.on = Retry::bit(Cause::time_limit);
+  EXPECT_EQ(decide(FailureKind::raised, policies, 1), Fate::skip);
+  EXPECT_EQ(decide(FailureKind::timed_out, policies, 1, Cause::time_limit), Fate::retry);
+  policies.on_error = OnFailure::abort;  // `on` is about retries only
+  EXPECT_EQ(decide(FailureKind::raised, policies, 1), Fate::abort);
+}
+
+TEST(RetryDecide, NoRetryBeginsAfterTheDeadline) {
+  Policies policies = with(FailureKind::died, OnFailure::retry);
+  policies.retry.max_retries = 10;
+  policies.retry.deadline = 100ms;
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::signal, 0ms), Fate::retry);
+  EXPECT_EQ(decide(FailureKind::died, policies, 2, Cause::signal, 99ms), Fate::retry);
+  EXPECT_EQ(decide(FailureKind::died, policies, 2, Cause::signal, 100ms), Fate::raise);
+  policies.retry.backoff_initial = 30ms;  // 30, 60, 120
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::signal, 69ms), Fate::retry);
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::signal, 70ms), Fate::raise);
+  EXPECT_EQ(decide(FailureKind::died, policies, 3, Cause::signal, 0ms), Fate::raise);
+  policies.retry.backoff_initial = policies.retry.backoff_max = Nanos::max();  // nothing overflows
+  EXPECT_EQ(decide(FailureKind::died, policies, 1, Cause::signal, 99ms), Fate::raise);
+}
+
 TEST(RetryDecide, WithoutRetriesTheFirstFailureIsTheLast) {
   Policies policies = with(FailureKind::died, OnFailure::retry);
   policies.retry.max_retries = 0;

@@ -10,10 +10,19 @@ namespace {
 
 std::string name(JobId job, ItemIndex item) { return "job " + std::to_string(job) + " item " + std::to_string(item); }
 
-// The reference for the policy table: what a failure after `failed` failed runs leads to.
-OnFailure verdict_of(OnFailure policy, const Retry& retry, std::uint32_t failed) {
+double nominal_wait(const Retry& retry, std::uint32_t failed) {
+  return std::min(static_cast<double>(retry.backoff_initial.count()) * std::pow(retry.backoff_factor, failed - 1),
+                  static_cast<double>(retry.backoff_max.count()));
+}
+
+// The reference for the policy table: what a failure of an item leads to. Counts it, too.
+OnFailure verdict_of(OnFailure policy, const Retry& retry, ItemModel& item, Cause cause, Time now) {
+  if (++item.failed == 1) item.first_failure = now;
   if (policy != OnFailure::retry) return policy;
-  if (failed <= retry.max_retries) return OnFailure::retry;
+  const bool wanted = ((retry.on >> static_cast<unsigned>(cause)) & 1) != 0;
+  const auto late = static_cast<std::int64_t>(nominal_wait(retry, item.failed)) + (now - item.first_failure).count();
+  const bool in_time = retry.deadline == Nanos{0} || late < retry.deadline.count();
+  if (item.failed <= retry.max_retries && wanted && in_time) return OnFailure::retry;
   return retry.then == OnFailure::retry ? OnFailure::raise : retry.then;
 }
 
@@ -87,9 +96,8 @@ Verdict Model::result(JobId id, ItemIndex index, bool raised, Time now) {
     settle_one(found, item);
     return Verdict::settle;
   }
-  ++item.failed;
   const Policies& policies = found.spec.policies;
-  switch (verdict_of(policies.on_error, policies.retry, item.failed)) {
+  switch (verdict_of(policies.on_error, policies.retry, item, Cause::none, now)) {
     case OnFailure::raise: settle_one(found, item); return Verdict::settle;
     case OnFailure::skip: settle_one(found, item); return Verdict::settle_skipped;
     case OnFailure::abort:
@@ -108,8 +116,7 @@ Verdict Model::result(JobId id, ItemIndex index, bool raised, Time now) {
 
 void Model::retry(JobModel& found, ItemModel& item, JobId id, ItemIndex index, Time now) {
   const Retry& r = found.spec.policies.retry;
-  const double wait = std::min(static_cast<double>(r.backoff_initial.count()) * std::pow(r.backoff_factor, item.failed - 1),
-                               static_cast<double>(r.backoff_max.count()));
+  const double wait = nominal_wait(r, item.failed);
   if (wait <= 0) {
     move(item, ItemModel::State::queued);
     return;
@@ -136,11 +143,10 @@ void Model::lost(JobId id, ItemIndex index, Cause cause, WorkerId worker, Time n
     owe({id, index, OutcomeKind::cancelled});
     return;
   }
-  ++item.failed;
   const bool timed_out = cause == Cause::time_limit;
   if (!timed_out) ++deaths_;
   const Policies& policies = found.spec.policies;
-  OnFailure fate = verdict_of(timed_out ? policies.on_timeout : policies.on_death, policies.retry, item.failed);
+  OnFailure fate = verdict_of(timed_out ? policies.on_timeout : policies.on_death, policies.retry, item, cause, now);
   const bool too_many = config_.max_deaths != 0 && deaths_ >= config_.max_deaths;
   const OutcomeKind failure = timed_out ? OutcomeKind::timed_out : OutcomeKind::died;
   if (too_many && fate != OnFailure::skip) fate = OnFailure::abort;

@@ -18,8 +18,9 @@ struct ItemModel {
   bool cancel = false;       // a cancel() covered it while it was unsettled
   bool kill = false;         // ... with kill
   std::uint32_t failed = 0;  // runs that failed
-  WorkerId holder = 0;       // assigned: who has it
-  Time not_before{0};        // backoff: must not be sent earlier, must be ready at the latest
+  Time first_failure{0};
+  WorkerId holder = 0;  // assigned: who has it
+  Time not_before{0};   // backoff: must not be sent earlier, must be ready at the latest
   Time not_after{0};
 };
 

@@ -37,6 +37,9 @@ JobSpec job_spec(const Event& event) {
   policies.retry.backoff_max = std::chrono::milliseconds(8);
   policies.retry.jitter = (event.c >> 16) % 2 == 0 ? 0.1 : 1.0;
   policies.retry.then = (event.c >> 17) % 32 == 15 ? OnFailure::abort : static_cast<OnFailure>((event.c >> 17) % 3);
+  // Mostly everything, for ever; else every cause for itself, and times like those that items run and wait.
+  policies.retry.on = (event.a >> 8) % 3 == 0 ? static_cast<std::uint32_t>(event.d) : Retry::kEverything;
+  policies.retry.deadline = Nanos{(event.a >> 10) % 3 == 0 ? 1 + event.d % 3'000'000 : 0};
   policies.task_timeout = Nanos{(event.c >> 21) % 2 == 0 ? 1 + event.d % ((event.c >> 22) % 2 == 0 ? 2'000'000 : 200'000) : 0};
   const std::int64_t longest = policies.task_timeout > Nanos{0} ? policies.task_timeout.count() : 1'000'000;
   policies.soft_timeout = Nanos{(event.c >> 23) % 3 == 0 ? event.d / 7 % longest : 0};
