@@ -4,9 +4,12 @@
 #include <atomic>
 #include <utility>
 
+#include <unistd.h>
+
 #include "ring/control.hpp"
 #include "sys/clock.hpp"
 #include "sys/memfd.hpp"
+#include "sys/procfs.hpp"
 #include "sys/socket.hpp"
 #include "sys/thread.hpp"
 
@@ -20,6 +23,12 @@ constexpr std::size_t kStackBytes = 512 * 1024;
 // Less than one part in so many of the time on the processor counts as none: a thread that wakes to look at a flag is stalled, too.
 constexpr int kIdlePart = 100;
 constexpr Nanos kIdleFloor = std::chrono::milliseconds(2);
+
+/// It is the machine that is slow: the program would go on at once (state R of the main thread, whose pid is the process's).
+bool waits_for_a_processor() {
+  const auto stat = sys::read_stat(static_cast<int>(::getpid()));
+  return stat.ok() && stat->state == 'R';
+}
 
 }  // namespace
 
@@ -49,7 +58,13 @@ void StallWatch::look(Time now) {
     return;
   }
   if (sent_ || now - since_ < charge_.after) return;
-  if (told_at_ == Time{0}) begin_report(now);
+  if (told_at_ == Time{0}) {
+    if (waits_for_a_processor()) {
+      forget_item(now, doing.version, cpu);
+      return;
+    }
+    begin_report(now);
+  }
   // acquire: pairs with the release in begin_report()'s thread, so the text is whole.
   const bool written = report_ != nullptr && report_->written.load(std::memory_order_acquire);
   if (written || report_ == nullptr || now - told_at_ >= kStacksWithin) {

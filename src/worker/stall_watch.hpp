@@ -1,5 +1,6 @@
 // What: notices that the worker has been in one item for long without using the processor (a lock that somebody held when it was forked, a
-// peer that never answers), and tells the pool, once per item, with the program's stacks. It changes nothing: waiting is no fault.
+// peer that never answers), and tells the pool, once per item, with the program's stacks. It changes nothing: waiting is no fault. Who is
+// ready to run and gets no processor does not stall.
 //
 // The watcher's thread calls look(); the stacks come from a thread of their own, for the language's lock may never come free
 // (C code that holds the GIL): then the report goes without them. Callers: watcher.cpp; made by bind_worker.cpp.

@@ -105,6 +105,13 @@ def test_workers_that_compute_or_have_nothing_to_do_are_no_stalls(call, argument
         assert not stalls.texts()
 
 
+def test_a_worker_that_gets_no_processor_does_not_stall():
+    """It would go on at once: that the machine has more to do than it can is no news of this task."""
+    with Stalls() as stalls, holdfast.Pool(1, stall_warning=0.3) as pool:
+        assert pool.apply(worker_tasks.compute_without_a_processor, (3,)) == "done"
+        assert not stalls.texts()
+
+
 def test_many_short_waits_are_no_stall():
     """Each task is looked at by itself."""
     with Stalls() as stalls, holdfast.Pool(1, stall_warning=0.5) as pool:

@@ -147,6 +147,21 @@ def compute(seconds):
     return "done"
 
 
+def compute_without_a_processor(seconds):
+    """Beside a busy process that has the processor nearly whole."""
+    one = {min(os.sched_getaffinity(0))}
+    os.sched_setaffinity(0, one)
+    other = subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"]
+    )  # inherits the processor, and the normal policy
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        return compute(seconds)
+    finally:
+        other.kill()
+        other.wait()
+
+
 def waits_in_a_thread(path):
     thread = threading.Thread(target=wait_here, args=(path,), name="the other")
     thread.start()
