@@ -212,20 +212,35 @@ def test_no_signal_left():
 # --- at any time ------------------------------------------------------------------------------------------------------------
 
 
+def all_ready(pool):
+    """Not asked for by their stacks: each look at one that imports is a chance for faulthandler to meet a frame half made."""
+    eventually(lambda: all(worker[4] for worker in pool._core.workers()), pool._core.workers)
+
+
+def reader_of(fifo):
+    """Our end of it once somebody has opened the other one, else None."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_dump_stacks(method, tmp_path):
     """Of idle and busy workers, again and again; the task goes on."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with holdfast.Pool(2, context=method) as pool:
+        waiters = []
         pids = {worker.pid for worker in pool._pool}
-        eventually(lambda: all("in _work" in text for text in pool.dump_stacks(30).values()), pool.dump_stacks)
+        all_ready(pool)
         for _ in range(3):
             stacks = pool.dump_stacks(30)
             assert stacks.keys() == pids and all("in _work" in text for text in stacks.values()), stacks
         result = pool.apply_async(tasks.wait_at, (fifo,))
-        eventually(lambda: any("in wait_at" in text for text in pool.dump_stacks(30).values()), "no stack of the task")
-        fifo.write_bytes(b"")
+        eventually(lambda: waiters.append(reader_of(fifo)) or waiters[-1], "nobody at the FIFO")
+        assert any("in wait_at" in text for text in pool.dump_stacks(30).values())
+        os.close(waiters[-1])
         assert result.get() == "done"
         assert pids == {worker.pid for worker in pool._pool}
 
@@ -250,7 +265,7 @@ def test_dump_stacks_of_workers_that_do_not_answer():
 def test_dump_stacks_while_all_is_busy(task):
     """From several threads at once, and no worker or result is lost for it, not even where a stack is read while its thread ends."""
     with holdfast.Pool(2) as pool:
-        eventually(lambda: all("in _work" in text for text in pool.dump_stacks(30).values()), pool.dump_stacks)
+        all_ready(pool)
         over = threading.Event()
         texts = set()
 
