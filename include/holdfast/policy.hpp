@@ -29,6 +29,8 @@ struct Retry {
   std::uint32_t on = kEverything;
   // No retry is begun so long after the item's first failure (its backoff, but for the jitter, counted in); 0 = no limit.
   std::chrono::nanoseconds deadline{0};
+
+  friend bool operator==(const Retry&, const Retry&) = default;
 };
 
 struct Policies {
@@ -39,6 +41,8 @@ struct Policies {
   std::chrono::nanoseconds task_timeout{0};  // per item from its start; 0 = none
   // Python pools only (a C++ Pool refuses it): SoftTimeoutError is raised in the item, once, so long after its start; 0 = none.
   std::chrono::nanoseconds soft_timeout{0};
+
+  friend bool operator==(const Policies&, const Policies&) = default;
 };
 
 }  // namespace holdfast

@@ -173,30 +173,16 @@ void ReadyLine::leave(Job& job) {
   job.before = job.after = nullptr;
 }
 
-namespace {
-
-bool same(const Retry& a, const Retry& b) {
-  return a.max_retries == b.max_retries && a.backoff_initial == b.backoff_initial && a.backoff_factor == b.backoff_factor &&
-         a.backoff_max == b.backoff_max && a.jitter == b.jitter && a.then == b.then;
-}
-
-bool same(const Policies& a, const Policies& b) {
-  return a.on_death == b.on_death && a.on_error == b.on_error && a.on_timeout == b.on_timeout && same(a.retry, b.retry) &&
-         a.task_timeout == b.task_timeout && a.soft_timeout == b.soft_timeout;
-}
-
-}  // namespace
-
 std::uint32_t PolicyTable::acquire(const Policies& policies) {
   // The last one is nearly always right. Beyond it a short search: programs use a handful; with very many different ones alive
   // a search through all would cost more than a double entry.
   constexpr std::size_t kSearch = 8;
-  if (last_ < entries_.size() && entries_[last_].users > 0 && same(entries_[last_].policies, policies)) {
+  if (last_ < entries_.size() && entries_[last_].users > 0 && entries_[last_].policies == policies) {
     ++entries_[last_].users;
     return last_;
   }
   for (std::uint32_t i = 0; i < std::min(entries_.size(), kSearch); ++i) {
-    if (entries_[i].users > 0 && same(entries_[i].policies, policies)) {
+    if (entries_[i].users > 0 && entries_[i].policies == policies) {
       ++entries_[i].users;
       return last_ = i;
     }

@@ -18,7 +18,8 @@ void MemoryGate::killed(std::uint32_t running, std::uint32_t runs, Time now) {
 
 void MemoryGate::tick(std::uint32_t workers, Time now) {
   if (now < raise_at_) return;
-  ++allowed_;
+  // Nobody has looked for a while, perhaps: one for each stretch that has passed.
+  allowed_ += static_cast<std::uint32_t>(std::min<Nanos::rep>(1 + (now - raise_at_) / stretch_, workers));
   tried_until_ = after(now, stretch_);
   raise_at_ = after(now, stretch_);
   if (allowed_ < workers) return;

@@ -104,11 +104,14 @@ void Scheduler::Impl::short_of_memory(const WorkerSlot& dead, std::uint32_t runs
   }
 }
 
-/// One chunk each for as many as the gate allows, nothing ahead, nothing stolen: what a worker has not begun should be free to go to whoever may
-/// work. What is held back comes up again when somebody finishes, or at the gate's next raise.
+/// One chunk each for as many as the gate allows, nothing ahead: what a worker has not begun should be free to go to whoever may work. What is held
+/// back, ready or behind one who is stuck, comes up again when somebody finishes, or at the gate's next raise.
 void Scheduler::Impl::dispatch_gated(Time now) {
-  for (std::uint32_t busy = working(); any_ready() && !idle.empty() && busy < gate.allowed(); ++busy) send(next_idle(), now);
-  if (any_ready() && !idle.empty()) watch(gate.next_raise());
+  std::uint32_t busy = working();
+  for (; any_ready() && !idle.empty() && busy < gate.allowed(); ++busy) send(next_idle(), now);
+  if (idle.empty()) return;
+  if (busy < gate.allowed() && !stealable.empty() && stealing == 0 && now >= next_scan) steal(now);
+  if (any_ready() || !stealable.empty()) watch(gate.next_raise());
 }
 
 /// Whose ticket is the oldest. Only when there is any.
@@ -366,7 +369,7 @@ void Scheduler::Impl::run_timers(Time now) {
       ask_all_back(worker);
     }
     if (is_late(worker, now)) {  // dispatch() steals from it, if there is anybody to steal for
-      worker.crowded = !idle.empty();
+      worker.crowded = !idle.empty() && gate.open();
       next_scan = Time{0};
     }
     if (worker.stealable_at != WorkerSlot::kNowhere && !worker.stalled && is_stuck(worker, now)) {

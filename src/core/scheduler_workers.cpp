@@ -154,7 +154,7 @@ void Scheduler::Impl::worker_ended(WorkerSlot& worker, Cause cause, const std::v
       release_if_over(*chunk.job);
     }
   }
-  if (cause == Cause::oom_killed && config.memory_gate && !ended())
+  if (cause == Cause::oom_killed && config.memory_gate && worker.chunks > 0 && !ended())
     short_of_memory(worker, lost_job == nullptr ? 1 : lost_job->runs(lost_item) + 1, now);
   const WorkerId id = worker.id;
   if (meaning == WorkerMeaning::death && !ended()) account_death(worker, cause, lost_job != nullptr, worker.chunks > 0, now);

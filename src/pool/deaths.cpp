@@ -166,8 +166,8 @@ void Engine::Impl::kill_worker(Worker& worker, Cause cause) {
 
 void Engine::Impl::carry_out_kill(Worker& worker) {
   worker.look_until = kNever;
-  if (worker.life == Worker::Life::dying) return;  // of itself, while it was looked at
-  worker.abandon_at = clock.now() + core::kAbandonAfter;
+  if (worker.life == Worker::Life::dying) return;                                      // of itself, while it was looked at
+  worker.abandon_at = std::min(worker.abandon_at, clock.now() + core::kAbandonAfter);  // killed again, it is not given more time
   if (!worker.pidfd) {  // not born yet: killed when `started` comes, given up at the deadline
     worker.start_deadline = std::min(worker.start_deadline, worker.abandon_at);
     return;

@@ -81,6 +81,7 @@ void Engine::Impl::look_at_memory(Lock& lock) {
 /// the next one is innocent. Over the soft limit, or over the hard one with nothing to run: it leaves after its item, having run one at least,
 /// else a limit below what the initializer takes would be a storm of starts.
 void Engine::Impl::hold_to_memory_limits(Worker& worker) {
+  if (worker.kill_cause != Cause::none) return;  // killed already, for this or another reason, and slow to die
   WorkerMemory& memory = worker.memory;
   const bool too_much = options.memory_limit != 0 && memory.last > options.memory_limit;
   if (too_much && worker.busy()) {
@@ -107,6 +108,10 @@ void Engine::Impl::end_memory_rest() {
 /// Whether a rise of the kernel's count is this death's. Asked once for each death, for it uses the rise up.
 bool Engine::Impl::killed_for_memory(const Worker& worker) {
   if (worker.kill_cause != Cause::none || !was_sigkilled(worker.status_known, worker.raw_status)) return false;
+  if (memory_look_at == kRested && worker.ready_told) {  // an idle one of an idle pool: the count may have risen long ago
+    oom_account.write_off(oom_counter.read());
+    return false;
+  }
   oom_account.look(oom_counter.read(), clock.now());
   if (oom_account.unclaimed() == 0) return false;
   std::vector<std::int64_t> others;

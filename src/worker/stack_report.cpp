@@ -142,7 +142,9 @@ void on_crash(int signal) {
   if (here.pid.load(std::memory_order_relaxed) == getpid()) {
     const bool tell = is_to_tell_stderr(here, signal);
     here.channel->set_crash_signal(signal);
-    if (write_stacks(here) && tell) tell_stderr(here, kCrashNames[at]);
+    const bool written = write_stacks(here);
+    here.writing.store(true, std::memory_order_seq_cst);  // for good: what a request would write would take the place of the crash
+    if (written && tell) tell_stderr(here, kCrashNames[at]);
   }
   (void)raise(signal);  // it is blocked in here: comes when this returns, before the next instruction of the program
 }

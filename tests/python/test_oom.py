@@ -119,6 +119,25 @@ with Pool(1) as pool:
     assert lines == ["-9", "killed_by_unknown"]
 
 
+def test_what_was_killed_beside_an_idle_pool_does_not_explain_the_end_of_an_idle_worker(cgroup):
+    """The count is not read while the pool rests, so nobody knows how old its rise is."""
+    lines = run(
+        cgroup,
+        """
+import subprocess, sys, time
+with Pool(1) as pool:
+    worker = pool._pool[0]
+    pool.apply(tasks.same, (1,))
+    time.sleep(1)  # comes to rest
+    subprocess.run([sys.executable, "-c", "open('/proc/self/oom_score_adj', 'w').write('1000'); bytearray(400 << 20)"])
+    os.kill(worker.pid, signal.SIGKILL)
+    until(lambda: worker.exitcode is not None)
+    print(worker.report.cause)
+""",
+    )
+    assert lines == ["killed_by_unknown"]
+
+
 # Stops the pool's process, has one worker killed by the kernel after it has killed another, and lets the pool see both ends at once.
 KILL_BOTH = """
 import os, signal, sys

@@ -163,6 +163,17 @@ TEST(PolicyTable, SharesEqualOnesAndReusesPlaces) {
   limited.task_timeout = std::chrono::seconds(1);
   EXPECT_EQ(table.acquire(limited), other);
   EXPECT_EQ(table[other].task_timeout, std::chrono::seconds(1));
+  for (const auto& change : std::initializer_list<void (*)(Policies&)>{
+           [](Policies& each) { each.retry.on = Retry::bit(Cause::signal); },
+           [](Policies& each) { each.retry.deadline = std::chrono::seconds(1); },
+           [](Policies& each) { each.soft_timeout = std::chrono::seconds(1); },
+       }) {
+    Policies changed;
+    change(changed);
+    const std::uint32_t index = table.acquire(changed);
+    EXPECT_NE(index, plain);
+    EXPECT_EQ(table[index], changed);
+  }
 }
 
 }  // namespace

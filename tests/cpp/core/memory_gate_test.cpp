@@ -63,6 +63,15 @@ TEST(MemoryGate, AddsOneAfterEachStretchWithoutAKill) {
   EXPECT_EQ(gate.next_raise(), kNever);
 }
 
+TEST(MemoryGate, AddsAllThatIsDueWhereNobodyHasLookedForLong) {
+  MemoryGate gate;
+  gate.killed(8, 1, seconds(0));
+  gate.tick(8, 3 * MemoryGate::kStretch);
+  EXPECT_EQ(gate.allowed(), 7U);
+  gate.tick(8, seconds(3600));
+  EXPECT_TRUE(gate.open());
+}
+
 TEST(MemoryGate, WaitsTwiceAsLongAfterARaiseThatKilled) {
   MemoryGate gate;
   gate.killed(2, 1, seconds(0));
@@ -161,6 +170,41 @@ TEST(MemoryGateScheduler, GoesOnBesideAWorkerThatIsStuck) {
   }
   EXPECT_GT(pool.sends(), before);
   EXPECT_LE(pool.now, seconds(1) + MemoryGate::kStretch + seconds(1));
+}
+
+/// Two of four work after a kill, one of them in item `begun` - 1 of the last chunk; the ticks that the scheduler asks for bring its rest to another worker.
+void expect_the_rest_is_taken_from(std::uint32_t begun) {
+  test::Pool pool(gated(4));
+  pool.ready_all();
+  pool.submit(4, 1, retrying());
+  for (std::size_t i = 0; i < 4; ++i) pool.begun[pool.sent(i).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
+  pool.ready_all();
+  for (std::size_t i = 1; i < pool.sends(); ++i) pool.finish(pool.sent(i), 0);  // with the lost one, which is run again
+  pool.submit(2, 2);
+  const Action stuck = pool.sent(pool.sends() - 1);
+  ASSERT_EQ(stuck.count, 2U);
+  pool.begun[stuck.chunk] = begun;
+  const std::size_t before = pool.sends();
+  for (int i = 0; i < 1000 && pool.sends() == before; ++i) {
+    ASSERT_NE(pool.scheduler.next_deadline(), kNever) << "somebody must wake up for it";
+    pool.tick(std::max(pool.scheduler.next_deadline(), pool.now + Nanos(1)));
+  }
+  ASSERT_GT(pool.sends(), before);
+  EXPECT_NE(pool.sent(before).worker, stuck.worker);
+  EXPECT_EQ(pool.sent(before).first, begun);
+}
+
+TEST(MemoryGateScheduler, TakesTheRestFromBehindALongItem) { expect_the_rest_is_taken_from(1); }
+TEST(MemoryGateScheduler, TakesAllFromAWorkerThatDoesNotBegin) { expect_the_rest_is_taken_from(0); }
+
+TEST(MemoryGateScheduler, TheDeathOfAWorkerWithoutWorkShutsNothing) {
+  test::Pool pool(gated(2));
+  pool.ready_all();
+  pool.die(pool.of(Kind::start_worker)[0].worker, {}, Cause::oom_killed);
+  pool.ready_all();
+  pool.submit(2, 1);
+  EXPECT_EQ(pool.sends(), 2U);
 }
 
 TEST(MemoryGateScheduler, AnIdlePoolIsNotWokenForIt) {

@@ -262,9 +262,10 @@ void World::check_worker(const WorkerModel& worker) {
   if (timed && ticked_ && now_ >= worker.soft_at && !worker.soft_told) fail("an item runs on beyond its soft limit and was not told");
 }
 
-// Nobody sits idle beside a worker that has sat in one item for long with others behind it.
+// Nobody sits idle beside a worker that has sat in one item for long with others behind it. Behind a memory gate it may be for a while; but
+// somebody must look again.
 void World::check_idle_hands(bool somebody_idle) {
-  if (!somebody_idle || memory_was_short_) return;
+  if (!somebody_idle || (memory_was_short_ && scheduler_.next_deadline() != kNever)) return;
   for (const WorkerModel& worker : workers_) {
     if (worker.kill_ordered || worker.stall_excused || now_ < worker.progress + scheduler_.stall_of(worker.id)) continue;
     bool unbegun = false;
