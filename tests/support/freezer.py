@@ -6,11 +6,10 @@ that this user may write to: in practice root, and a container that mounts it.
 
 import os
 import select
-import uuid
-from pathlib import Path
 
 import pytest
 
+from support import cgroups
 from support.patience import seconds_left, until
 
 
@@ -72,21 +71,7 @@ class Freezer:
             (self._folder.parent / "cgroup.procs").write_text(pid)
         for pidfd in self._pidfds:
             os.close(pidfd)
-        assert until(self._removed), "the cgroup stays busy"
-
-    def _removed(self):
-        try:
-            self._folder.rmdir()
-        except OSError:  # busy while a process that has ended is not reaped
-            return False
-        return True
-
-
-def _mounts(kind, option=""):
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _device, where, fstype, options, *_ = line.split()
-        if fstype == kind and (not option or option in options.split(",")):
-            yield Path(where)
+        cgroups.remove(self._folder)
 
 
 def make(version):
@@ -97,9 +82,9 @@ def make(version):
     }
     kind, option, switch, on, off = kinds[version]
     reason = f"no {kind} file system with a freezer is mounted"
-    for mount in _mounts(kind, option):
+    for mount in cgroups.mounts(kind, option):
         try:
-            return Freezer(mount / f"holdfast-test-{uuid.uuid4().hex[:12]}", switch, on, off)
+            return Freezer(mount / cgroups.fresh_name(), switch, on, off)
         except OSError as error:
             reason = str(error)
     pytest.skip(f"nothing can be frozen here (cgroup version {version}): {reason}")

@@ -7,12 +7,12 @@ made at the mount's root, for a cgroup with processes in it may hand no controll
 import os
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
 
-from support.patience import seconds_left, until
+from support import cgroups
+from support.patience import seconds_left
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -60,31 +60,23 @@ class MemoryCgroup:
 
     def close(self):
         """Removes it."""
-        assert until(self._removed), "the cgroup stays busy"
-
-    def _removed(self):
-        try:
-            self.folder.rmdir()
-        except OSError:  # busy while a process that has ended is not reaped
-            return False
-        return True
+        cgroups.remove(self.folder)
 
 
 def _places():
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _device, where, fstype, options, *_ = line.split()
-        if fstype == "cgroup" and "memory" in options.split(","):
-            own = next(
-                path.strip()
-                for _number, controllers, path in (
-                    each.split(":", 2) for each in Path("/proc/self/cgroup").read_text().splitlines()
-                )
-                if "memory" in controllers.split(",")
+    for mount in cgroups.mounts("cgroup", "memory"):
+        own = next(
+            path.strip()
+            for _number, controllers, path in (
+                each.split(":", 2) for each in Path("/proc/self/cgroup").read_text().splitlines()
             )
-            yield 1, Path(where + own.rstrip("/"))
-            yield 1, Path(where)
-        elif fstype == "cgroup2" and "memory" in Path(where, "cgroup.controllers").read_text().split():
-            yield 2, Path(where)
+            if "memory" in controllers.split(",")
+        )
+        yield 1, Path(f"{mount}{own.rstrip('/')}")
+        yield 1, mount
+    for mount in cgroups.mounts("cgroup2"):
+        if "memory" in (mount / "cgroup.controllers").read_text().split():
+            yield 2, mount
 
 
 def make(limit):
@@ -92,7 +84,7 @@ def make(limit):
     reason = "no cgroup file system with a memory controller is mounted"
     for version, place in _places():
         try:
-            return MemoryCgroup(place / f"holdfast-test-{uuid.uuid4().hex[:12]}-{os.getpid()}", version, limit)
+            return MemoryCgroup(place / cgroups.fresh_name(), version, limit)
         except OSError as error:
             reason = str(error)
     pytest.skip(f"no memory cgroup can be made here: {reason}")

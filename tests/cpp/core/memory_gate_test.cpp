@@ -105,6 +105,26 @@ Policies retrying() {
   return policies;
 }
 
+/// Two workers are in the first items of a job; the first of them dies, and a replacement is ready.
+JobId one_of_two_dies(test::Pool& pool, std::uint64_t items, Cause cause) {
+  pool.ready_all();
+  const JobId job = pool.submit(items, 1, retrying());
+  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
+  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, cause);
+  pool.ready_all();
+  return job;
+}
+
+/// Ticks when the scheduler asks for it, until it sends something.
+void tick_until_it_sends(test::Pool& pool) {
+  const std::size_t before = pool.sends();
+  for (int i = 0; i < 1000 && pool.sends() == before; ++i) {
+    ASSERT_NE(pool.scheduler.next_deadline(), kNever) << "somebody must wake up for it";
+    pool.tick(std::max(pool.scheduler.next_deadline(), pool.now + Nanos(1)));
+  }
+  ASSERT_GT(pool.sends(), before);
+}
+
 /// All that each worker was last sent has begun, item 0 of it.
 std::uint64_t at_work(const test::Pool& pool, std::size_t from) { return pool.sends() - from; }
 
@@ -129,22 +149,14 @@ TEST(MemoryGateScheduler, GivesWorkToHalfOfThemAfterAKill) {
 
 TEST(MemoryGateScheduler, OtherDeathsShutNothing) {
   test::Pool pool(gated(2));
-  pool.ready_all();
-  pool.submit(2, 1, retrying());
-  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
-  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::killed_by_unknown);
-  pool.ready_all();
+  one_of_two_dies(pool, 2, Cause::killed_by_unknown);
   EXPECT_EQ(pool.sent(pool.sends() - 1).worker, pool.of(Kind::start_worker).back().worker) << "the replacement has it already";
 }
 
 // Every pair of items kills one of the two: one after the other they are all done, without a further kill.
 TEST(MemoryGateScheduler, CompletesAMapWhoseItemsFitOneAtATime) {
   test::Pool pool(gated(2));
-  pool.ready_all();
-  const JobId job = pool.submit(6, 1, retrying());
-  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
-  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
-  pool.ready_all();
+  const JobId job = one_of_two_dies(pool, 6, Cause::oom_killed);
   std::size_t next = pool.sends();
   pool.finish(pool.sent(1), 0);
   for (; pool.scheduler.unsettled(job) != 1; ++next) {
@@ -158,17 +170,8 @@ TEST(MemoryGateScheduler, CompletesAMapWhoseItemsFitOneAtATime) {
 
 TEST(MemoryGateScheduler, GoesOnBesideAWorkerThatIsStuck) {
   test::Pool pool(gated(2));
-  pool.ready_all();
-  pool.submit(4, 1, retrying());
-  pool.begun[pool.sent(0).chunk] = pool.begun[pool.sent(1).chunk] = 1;
-  pool.die(pool.sent(0).worker, {{pool.sent(0).chunk, 1}}, Cause::oom_killed);
-  pool.ready_all();
-  const std::size_t before = pool.sends();
-  for (int i = 0; i < 1000 && pool.sends() == before; ++i) {
-    ASSERT_NE(pool.scheduler.next_deadline(), kNever) << "somebody must wake up for it";
-    pool.tick(std::max(pool.scheduler.next_deadline(), pool.now + Nanos(1)));
-  }
-  EXPECT_GT(pool.sends(), before);
+  one_of_two_dies(pool, 4, Cause::oom_killed);
+  ASSERT_NO_FATAL_FAILURE(tick_until_it_sends(pool));
   EXPECT_LE(pool.now, seconds(1) + MemoryGate::kStretch + seconds(1));
 }
 
@@ -186,11 +189,7 @@ void expect_the_rest_is_taken_from(std::uint32_t begun) {
   ASSERT_EQ(stuck.count, 2U);
   pool.begun[stuck.chunk] = begun;
   const std::size_t before = pool.sends();
-  for (int i = 0; i < 1000 && pool.sends() == before; ++i) {
-    ASSERT_NE(pool.scheduler.next_deadline(), kNever) << "somebody must wake up for it";
-    pool.tick(std::max(pool.scheduler.next_deadline(), pool.now + Nanos(1)));
-  }
-  ASSERT_GT(pool.sends(), before);
+  ASSERT_NO_FATAL_FAILURE(tick_until_it_sends(pool));
   EXPECT_NE(pool.sent(before).worker, stuck.worker);
   EXPECT_EQ(pool.sent(before).first, begun);
 }
