@@ -28,8 +28,8 @@ struct WorkerView {
   int pid = 0;                // 0 = not started yet
   bool alive = false;
   bool ready = false;  // its initializer is done
-  std::int64_t memory_bytes =
-      -1;  // what it has beyond its memory at birth, at the last of ten readings a second while items run; -1: not read
+  // What it has beyond its memory at birth, at the last of ten readings a second while items run; -1: not read.
+  std::int64_t memory_bytes = -1;
 };
 
 }  // namespace holdfast

@@ -20,8 +20,7 @@ void MemoryGate::tick(std::uint32_t workers, Time now) {
   if (now < raise_at_) return;
   // Nobody has looked for a while, perhaps: one for each stretch that has passed.
   allowed_ += static_cast<std::uint32_t>(std::min<Nanos::rep>(1 + (now - raise_at_) / stretch_, workers));
-  tried_until_ = after(now, stretch_);
-  raise_at_ = after(now, stretch_);
+  tried_until_ = raise_at_ = after(now, stretch_);
   if (allowed_ < workers) return;
   allowed_ = kNoLimit;
   raise_at_ = kNever;

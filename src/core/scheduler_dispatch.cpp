@@ -48,7 +48,7 @@ void Scheduler::Impl::dispatch(Time now) {
     }
     send(*turn_of, now);
   }
-  if (!idle.empty() && !stealable.empty() && stealing == 0 && now >= next_scan) steal(now);
+  if (may_steal(now)) steal(now);
 }
 
 // A turn is about as long as the wake-up of a process that sleeps, in work given and, while others are idle, in time. Tasks that are far
@@ -110,7 +110,7 @@ void Scheduler::Impl::dispatch_gated(Time now) {
   std::uint32_t busy = working();
   for (; any_ready() && !idle.empty() && busy < gate.allowed(); ++busy) send(next_idle(), now);
   if (idle.empty()) return;
-  if (busy < gate.allowed() && !stealable.empty() && stealing == 0 && now >= next_scan) steal(now);
+  if (busy < gate.allowed() && may_steal(now)) steal(now);
   if (any_ready() || !stealable.empty()) watch(gate.next_raise());
 }
 

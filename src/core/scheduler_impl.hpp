@@ -135,6 +135,7 @@ struct Scheduler::Impl {
   void make_ready(Job& job, Run run);
   void queue_again(Job& job, Run run);  // taken back or never begun: ready, or cancelled if that was asked for
   void next_turn(Job& job);
+  bool may_steal(Time now) const { return !idle.empty() && !stealable.empty() && stealing == 0 && now >= next_scan; }
   void steal(Time now);
   bool worth_stealing(const WorkerSlot& worker) const;
   bool is_stuck(const WorkerSlot& worker, Time now) const { return now >= after(worker.last_progress, stall(worker)); }
